@@ -1,0 +1,28 @@
+# `make demo` runs the main job, `make test` the tests. Both make their own environment first.
+PYTHON ?= python3
+VENV ?= .venv
+# Empty to lift the pins: make demo CONSTRAINTS=   (see README, "With a GPU").
+CONSTRAINTS ?= constraints.txt
+PIP_INSTALL = $(VENV)/bin/python -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
+
+.PHONY: demo test clean
+
+demo: $(VENV)/.installed
+	$(VENV)/bin/fedmedpeft run
+
+test: $(VENV)/.installed-test
+	$(VENV)/bin/python -m pytest
+
+# torch comes first: asked for by exact version, a CPU build is taken where the machine's pip offers one.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) $(if $(CONSTRAINTS),"$$(grep -E '^torch==' $(CONSTRAINTS))",torch)
+	$(PIP_INSTALL) -e .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PIP_INSTALL) -e ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .venv-ci runs

@@ -1,0 +1,94 @@
+"""Hospitals that share one process: one backbone and one data source for all, one worker for each.
+
+Flower's simulator sends any hospital's message to any of its actor processes, so everything cached here is keyed by
+what it is made from, never by who asked first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from clients.site_store import SiteStore
+from clients.worker import SiteWorker
+from fedmedpeft.components import ConfigError
+from fedmedpeft.config import RunConfig
+from fedmedpeft.data import DataError, PartitionManifest, Source, build_source
+from fedmedpeft.data.run_partition import partition_for
+from fedmedpeft.data.site_data import SiteData, load_site
+from fedmedpeft.exchange import Refusal, SiteError
+from fedmedpeft.learner import Learner, build_learner
+from fedmedpeft.training import FeatureCache
+
+_features = FeatureCache()
+
+
+class SimulatedFederation:
+    """What all simulated hospitals of one run share. Only here can anyone see more than one hospital's data."""
+
+    def __init__(self, config: RunConfig, count: int) -> None:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        self.config = config
+        self.source: Source = build_source(config.data)
+        self.partition: PartitionManifest = partition_for(config, self.source, count)
+        self.learner: Learner = build_learner(config, self.source.table.classes)
+        self.initial = self.learner.export(self.learner.manifest())
+        self._data: dict[str, SiteData] = {}
+
+    def data(self, site: str) -> SiteData:
+        """Images of one site, decoded once. Raises DataError where too little is readable."""
+        if site not in self._data:
+            preprocessing = self.learner.backbone.record.preprocessing
+            self._data[site] = load_site(
+                self.source,
+                self.partition,
+                site,
+                image_size=preprocessing.image_size,
+                interpolation=preprocessing.interpolation,
+            )
+        return self._data[site]
+
+    def everyone(self) -> list[SiteData]:
+        """All sites whose data can be read; one that cannot takes no part in any reference."""
+        readable = []
+        for site in self.partition.sites:
+            try:
+                readable.append(self.data(site))
+            except DataError:
+                continue
+        return readable
+
+    def worker(self, index: int) -> SiteWorker:
+        site = self.partition.sites[index]
+        return SiteWorker(
+            self.config,
+            self.data(site),
+            self.learner,
+            self.initial,
+            synthetic=self.source.synthetic,
+            store=SiteStore.below(self.config.runs_dir, site),
+            features=_features,
+            everyone=self.everyone,
+        )
+
+
+@lru_cache(maxsize=1)
+def _federation(config: RunConfig, count: int) -> SimulatedFederation:
+    return SimulatedFederation(config, count)
+
+
+def simulated_site(run_config: Mapping[str, Any], index: int, count: int) -> SiteWorker:
+    """The worker of hospital ``index`` of ``count``.
+
+    Raises:
+        SiteError: the configuration or the data cannot be used; safe to send to the server.
+    """
+    try:
+        return _federation(RunConfig.from_mapping(run_config), count).worker(index)
+    except ConfigError as error:
+        raise SiteError(Refusal.CONFIGURATION, str(error)) from error
+    except DataError as error:
+        raise SiteError(Refusal.DATA, error.public) from error

@@ -1,0 +1,47 @@
+"""What stays at a site between visits: personal parts of the PEFT state and the optimiser's moments.
+
+Flower keeps nothing in memory between messages in deployment, and sends a simulated hospital to any process, so it is
+on disk: one file per site and run, replaced as a whole.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+
+@dataclass(frozen=True)
+class SiteStore:
+    """Named tensors of one site, per run. ``directory`` and ``site`` say where: ``<directory>/<run>/sites/<site>``."""
+
+    directory: Path
+    site: str
+
+    @classmethod
+    def below(cls, runs_dir: str, site: str) -> SiteStore:
+        return cls(Path(runs_dir).absolute(), site)
+
+    def load(self, run: str) -> dict[str, torch.Tensor]:
+        """What was kept last; empty at the first visit."""
+        path = self._path(run)
+        return load_file(path) if path.is_file() else {}
+
+    def keep(self, run: str, tensors: dict[str, torch.Tensor]) -> None:
+        """Replace what was kept, atomically: a process killed at any point leaves the old file or the new one."""
+        path = self._path(run)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        os.close(handle)
+        try:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+    def _path(self, run: str) -> Path:
+        return self.directory / run / "sites" / f"{self.site}.safetensors"

@@ -1,0 +1,202 @@
+"""The site worker: owns a site's data, its learner and what stays there. DESIGN: the trust boundary of the project.
+
+In simulation it lives in the process that Flower's actors run in; at a hospital the same class serves a daemon. It
+answers requests with replies and knows nothing of Flower.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from clients.site_store import SiteStore
+from fedmedpeft.config import RunConfig
+from fedmedpeft.data.site_data import SiteData, Split, pool
+from fedmedpeft.exchange import (
+    Contract,
+    JoinReply,
+    JoinRequest,
+    PeftState,
+    ReferenceReply,
+    ReferenceRequest,
+    Refusal,
+    Scores,
+    SiteError,
+    VisitReply,
+    VisitRequest,
+)
+from fedmedpeft.learner import Learner
+from fedmedpeft.tasks import Evaluation
+from fedmedpeft.training import FeatureCache, LocalTrainer, TrainingResult
+
+_MOMENT, _PERSONAL = "moment/", "personal/"
+
+
+class SiteWorker:
+    """One hospital.
+
+    Args:
+        config: the run's configuration, already checked.
+        data: this site's images and labels.
+        learner: shared in simulation; every request writes this site's state into it first.
+        initial: every trainable of ``learner`` as it was built, where all sites start.
+        synthetic: whether the data is procedural.
+        store: what stays here between visits.
+        features: frozen features of images seen before.
+        everyone: all sites' data where this process may see it (simulation), for the union and for ``pooled``.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        data: SiteData,
+        learner: Learner,
+        initial: PeftState,
+        *,
+        synthetic: bool,
+        store: SiteStore,
+        features: FeatureCache,
+        everyone: Callable[[], Sequence[SiteData]] | None = None,
+    ) -> None:
+        self.config = config
+        self.data = data
+        self.learner = learner
+        self.initial = initial
+        self.synthetic = synthetic
+        self.store = store
+        self.features = features
+        self.everyone = everyone
+        self.contract = Contract(learner.manifest(without=config.personal_parts), config.max_norm)
+
+    def join(self, request: JoinRequest) -> JoinReply:
+        """Introduce this site and, where asked, give the initial PEFT state."""
+        self.learner.load(self.initial)
+        state = self.learner.export(self.contract.manifest)
+        samples = {name: len(split.labels) for name, split in self._splits().items()}
+        return JoinReply(
+            site=self.data.site,
+            classes="\n".join(self.learner.task.classes),
+            synthetic=self.synthetic,
+            fingerprint=self.learner.backbone.fingerprint,
+            manifest_hash=self.contract.manifest.hash,
+            state_hash=state.hash(),
+            samples=samples,
+            skipped=dict(self.data.skipped),
+            state=state.encode() if request.send_state else None,
+        )
+
+    def visit(self, request: VisitRequest) -> VisitReply:
+        """Evaluate the state that came; unless it is the last visit, train on it and give back the result.
+
+        Raises:
+            ContractError: the state breaks the contract.
+            SiteError: another backbone, or training that diverged. Nothing is kept then.
+        """
+        if request.fingerprint != self.learner.backbone.fingerprint:
+            raise SiteError(Refusal.BACKBONE, "the run's backbone has another fingerprint than this site's")
+        began = time.perf_counter()
+        kept = self.store.load(request.run)
+        self._enter(self.contract.admit(request.state), kept)
+        trainer = LocalTrainer(self.learner, self.config, proximal=request.proximal, cache=self.features)
+        splits = ("val", "test") if request.last else ("val",)
+        before = {name: _scores(trainer.evaluate(self._splits()[name])) for name in splits}
+        result, state = None, None
+        if not request.last:
+            result = self._train(trainer, request.round, kept)
+            state = self.learner.export(self.contract.manifest).encode()
+            self._keep(request.run, trainer)
+        return VisitReply(
+            site=self.data.site,
+            round=request.round,
+            before=before,
+            samples=len(self.data.train.labels),
+            loss=result.loss if result else math.nan,
+            steps=result.steps if result else 0,
+            seconds=time.perf_counter() - began,
+            state=state,
+        )
+
+    def reference(self, request: ReferenceRequest) -> ReferenceReply:
+        """Train alone, or on everyone's data, from the initial state for as many images as the federation sees.
+
+        Raises:
+            SiteError: ``pooled`` at a site that cannot see the others' data, or training that diverged.
+        """
+        if request.kind == "pooled":
+            return self._pooled()
+        began = time.perf_counter()
+        trainer = self._reference_trainer(self.config)
+        self._run(trainer, self.data.train, self.config.total_steps, f"local-only/{self.data.site}")
+        scores = {"test": _scores(trainer.evaluate(self.data.test))}
+        if self.everyone:
+            scores["union"] = _scores(trainer.evaluate(pool(self.everyone()).test))
+        return ReferenceReply(self.data.site, "local-only", scores, time.perf_counter() - began)
+
+    def _pooled(self) -> ReferenceReply:
+        if self.everyone is None:
+            raise SiteError(Refusal.CONFIGURATION, "a pooled reference needs all data in one place (simulation only)")
+        began = time.perf_counter()
+        sites = self.everyone()
+        together = pool(sites)
+        # One step here sees one batch where a federated step sees one batch per site.
+        config = self.config.model_copy(update={"rounds": self.config.rounds * len(sites)})
+        trainer = self._reference_trainer(config)
+        self._run(trainer, together.train, config.total_steps, "pooled")
+        scores = {f"test/{site.site}": _scores(trainer.evaluate(site.test)) for site in sites}
+        scores["union"] = _scores(trainer.evaluate(together.test))
+        return ReferenceReply(self.data.site, "pooled", scores, time.perf_counter() - began)
+
+    def _reference_trainer(self, config: RunConfig) -> LocalTrainer:
+        self.learner.load(self.initial)
+        return LocalTrainer(self.learner, config, cache=self.features)
+
+    def _enter(self, state: PeftState, kept: dict[str, torch.Tensor]) -> None:
+        """Put the learner into this site's state: the global one, and this site's personal parts."""
+        self.learner.load(self.initial, state)
+        with torch.no_grad():
+            for name, tensor in kept.items():
+                if name.startswith(_PERSONAL):
+                    self.learner.trainables[name.removeprefix(_PERSONAL)].parameter.copy_(tensor)
+
+    def _train(self, trainer: LocalTrainer, round_: int, kept: dict[str, torch.Tensor]) -> TrainingResult:
+        if self.config.keep_momentum:
+            moments = {k.removeprefix(_MOMENT): v for k, v in kept.items() if k.startswith(_MOMENT)}
+            trainer.load_momentum(moments)
+        steps = self.config.local_steps
+        return self._run(trainer, self.data.train, steps, f"{self.data.site}/{round_}", (round_ - 1) * steps)
+
+    def _run(
+        self, trainer: LocalTrainer, split: Split, steps: int, purpose: str, first_step: int = 0
+    ) -> TrainingResult:
+        digest = hashlib.sha256(f"{self.config.seed}/{purpose}".encode()).digest()
+        seed = int.from_bytes(digest[:8], "big") >> 1
+        result = trainer.train(split, first_step=first_step, steps=steps, seed=seed)
+        if not math.isfinite(result.loss):
+            raise SiteError(Refusal.TRAINING, "the training loss is not finite; lower learning-rate")
+        return result
+
+    def _keep(self, run: str, trainer: LocalTrainer) -> None:
+        personal = {
+            f"{_PERSONAL}{name}": trainable.parameter
+            for name, trainable in self.learner.trainables.items()
+            if trainable.owner in self.config.personal_parts
+        }
+        moments = trainer.momentum() if self.config.keep_momentum else {}
+        if personal or moments:
+            self.store.keep(run, personal | {f"{_MOMENT}{name}": tensor for name, tensor in moments.items()})
+
+    def _splits(self) -> dict[str, Split]:
+        return {"train": self.data.train, "val": self.data.val, "test": self.data.test}
+
+
+def _scores(evaluation: Evaluation) -> Scores:
+    return Scores(
+        samples=evaluation.samples,
+        loss=evaluation.loss,
+        metrics=evaluation.metrics,
+        confusion=[int(count) for count in evaluation.confusion.ravel()],
+    )

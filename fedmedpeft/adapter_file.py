@@ -1,0 +1,160 @@
+"""The result of a run as two files: ``adapter_model.safetensors`` and ``adapter_config.json``.
+
+The tensors have their canonical names; the configuration says everything that is needed to put them back into the same
+backbone, and enough to notice that a file was damaged or belongs to something else.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from fedmedpeft import __version__
+from fedmedpeft.atomic_file import write_atomically
+from fedmedpeft.backbones import BackboneRecord
+from fedmedpeft.components import ConfigError, explain
+from fedmedpeft.exchange.manifest import Manifest, Part, TensorSpec
+from fedmedpeft.exchange.peft_state import PeftState
+
+FORMAT = "fedmedpeft-adapter"
+FORMAT_VERSION = 1
+TENSORS_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
+
+
+class AdapterTensor(BaseModel):
+    """One line of the manifest."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    shape: tuple[int, ...]
+    part: Part
+
+
+class AdapterConfig(BaseModel):
+    """``adapter_config.json``.
+
+    Attributes:
+        method: composition as configured, such as ``lora(rank=8)``.
+        personal: parts that stayed at the sites and are not in this file.
+        classes: names in the order of the head's outputs.
+        backbone: name, architecture and preprocessing.
+        fingerprint: of the backbone that the adapter was trained in.
+        tensors: names, shapes and parts, in wire order.
+        manifest_hash: hash of ``tensors``.
+        state_hash: hash of names and values.
+        synthetic: trained on generated images.
+        run: name of the run.
+        fedmedpeft: version that wrote the file.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["fedmedpeft-adapter"] = FORMAT
+    format_version: Literal[1] = FORMAT_VERSION
+    method: str
+    personal: tuple[str, ...] = ()
+    classes: tuple[str, ...]
+    backbone: BackboneRecord
+    fingerprint: str
+    tensors: tuple[AdapterTensor, ...]
+    manifest_hash: str
+    state_hash: str
+    synthetic: bool = False
+    run: str = ""
+    fedmedpeft: str = __version__
+
+
+@dataclass(frozen=True)
+class SavedAdapter:
+    """What :func:`read_adapter` gives back: where the tensors belong, and their values."""
+
+    config: AdapterConfig
+    state: PeftState
+
+
+def save_adapter(
+    directory: Path | str,
+    state: PeftState,
+    *,
+    method: str,
+    classes: tuple[str, ...],
+    backbone: BackboneRecord,
+    fingerprint: str,
+    personal: tuple[str, ...] = (),
+    synthetic: bool = False,
+    run: str = "",
+) -> AdapterConfig:
+    """Write both files, each atomically; see :class:`AdapterConfig` for the arguments."""
+    config = AdapterConfig(
+        method=method,
+        personal=personal,
+        classes=classes,
+        backbone=backbone,
+        fingerprint=fingerprint,
+        tensors=tuple(AdapterTensor(name=s.name, shape=s.shape, part=s.part) for s in state.manifest.tensors),
+        manifest_hash=state.manifest.hash,
+        state_hash=state.hash(),
+        synthetic=synthetic,
+        run=run,
+    )
+    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "state_hash": config.state_hash}
+    write_atomically(Path(directory) / TENSORS_FILE, save(state.tensors(), metadata))
+    write_atomically(Path(directory) / CONFIG_FILE, config.model_dump_json(indent=2) + "\n")
+    return config
+
+
+def read_adapter(directory: Path | str) -> SavedAdapter:
+    """Read and check an adapter directory.
+
+    Raises:
+        ConfigError: not there, of another program or format version, or damaged.
+    """
+    directory = Path(directory)
+    config = _read_config(directory / CONFIG_FILE)
+    path = directory / TENSORS_FILE
+    try:
+        tensors = load(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(f"Adapter: '{path}' cannot be read ({error}). Copy it again from the run.") from None
+    manifest = Manifest.of(TensorSpec(t.name, t.shape, t.part) for t in config.tensors)
+    if set(tensors) != {spec.name for spec in manifest.tensors} or manifest.hash != config.manifest_hash:
+        raise ConfigError(f"Adapter: the tensors in '{path}' are not those that {CONFIG_FILE} lists. {_BELONG}")
+    try:
+        state = PeftState.from_tensors(manifest, tensors)
+    except ValueError as error:
+        raise ConfigError(f"Adapter: '{path}': {error} {_BELONG}") from None
+    if state.hash() != config.state_hash:
+        raise ConfigError(f"Adapter: the values in '{path}' are not those that were saved. {_BELONG}")
+    return SavedAdapter(config, state)
+
+
+_BELONG = "Copy both files again from the same run."
+
+
+def _read_config(path: Path) -> AdapterConfig:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"Adapter: '{path}' cannot be read ({error.strerror}). Expected a run's adapter/.") from None
+    except ValueError:
+        raise ConfigError(f"Adapter: '{path}' is not JSON. Copy it again from the run.") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        foreign = " (a Hugging Face PEFT adapter)" if isinstance(content, dict) and "peft_type" in content else ""
+        raise ConfigError(f"Adapter: '{path}' was not written by fedmedpeft{foreign}; expected format='{FORMAT}'.")
+    version = content.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ConfigError(
+            f"Adapter: '{path}' has format_version={version!r}, this fedmedpeft ({__version__}) reads {FORMAT_VERSION}. "
+            f"Use the version that wrote it: {content.get('fedmedpeft', 'unknown')}."
+        )
+    try:
+        return AdapterConfig.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"Adapter: '{path}' is damaged: {explain(error)}.") from None

@@ -1,0 +1,90 @@
+"""What is known of a backbone without its weights: architecture and preprocessing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Preprocessing(BaseModel):
+    """How pixels must look to this backbone: ``(x / 255 - mean) / std`` on RGB of ``image_size`` x ``image_size``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_size: int = Field(gt=0)
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Literal["bilinear", "bicubic"] = "bicubic"
+
+    @model_validator(mode="after")
+    def _positive_std(self) -> Preprocessing:
+        if min(self.std) <= 0:
+            raise ValueError(f"std={self.std} must be above 0 in every channel")
+        return self
+
+
+class Architecture(BaseModel):
+    """A pre-norm Vision Transformer (Dosovitskiy et al., ICLR 2021) by its sizes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hidden_size: int = Field(gt=0)
+    depth: int = Field(gt=0)
+    heads: int = Field(gt=0)
+    ffn_size: int = Field(gt=0)
+    patch_size: int = Field(gt=0)
+    image_size: int = Field(gt=0)
+    layer_norm_eps: float = Field(gt=0)
+    activation: str = "gelu"
+    qkv_bias: bool = True
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Architecture:
+        if self.hidden_size % self.heads:
+            raise ValueError(f"hidden_size={self.hidden_size} must be a multiple of heads={self.heads}")
+        if self.image_size % self.patch_size:
+            raise ValueError(f"image_size={self.image_size} must be a multiple of patch_size={self.patch_size}")
+        return self
+
+
+class BackboneRecord(BaseModel):
+    """Name, architecture and preprocessing of a backbone: all that the server ever needs of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    architecture: Architecture
+    preprocessing: Preprocessing
+
+    def at_image_size(self, image_size: int) -> BackboneRecord:
+        """The same backbone fed with images of another size (position embeddings will be interpolated)."""
+        architecture = Architecture(**{**self.architecture.model_dump(), "image_size": image_size})
+        preprocessing = Preprocessing(**{**self.preprocessing.model_dump(), "image_size": image_size})
+        return BackboneRecord(name=self.name, architecture=architecture, preprocessing=preprocessing)
+
+
+# The published sizes (same paper, table 1; Ti and S from Touvron et al., ICML 2021), for counting before anything is loaded.
+_SIZES = {"ti": (192, 12, 3, 768), "s": (384, 12, 6, 1536), "b": (768, 12, 12, 3072), "l": (1024, 24, 16, 4096)}
+
+
+def standard_record(size: str, patch_size: int = 16, image_size: int = 224) -> BackboneRecord:
+    """The record of ViT-Ti/S/B/L ("ti", "s", "b", "l") as published.
+
+    >>> standard_record("b").architecture.hidden_size
+    768
+    """
+    hidden, depth, heads, ffn = _SIZES[size]
+    return BackboneRecord(
+        name=f"vit-{size}/{patch_size}",
+        architecture=Architecture(
+            hidden_size=hidden,
+            depth=depth,
+            heads=heads,
+            ffn_size=ffn,
+            patch_size=patch_size,
+            image_size=image_size,
+            layer_norm_eps=1e-6,
+        ),
+        preprocessing=Preprocessing(image_size=image_size, mean=(0.5,) * 3, std=(0.5,) * 3),
+    )

@@ -1,0 +1,7 @@
+"""The data sources, one file each; importing this package registers them."""
+
+from __future__ import annotations
+
+from fedmedpeft.data.sources import folder, manifest, medmnist, phantoms
+
+__all__ = ["folder", "manifest", "medmnist", "phantoms"]

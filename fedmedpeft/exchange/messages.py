@@ -1,0 +1,142 @@
+"""What server and site worker say to each other: plain values, whatever carries them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Literal
+
+from fedmedpeft.exchange.peft_state import EncodedState
+
+Reference = Literal["local-only", "pooled"]
+
+
+class Refusal(IntEnum):
+    """Why a site sends an error in place of a reply. The number travels, with a sentence that is safe to show."""
+
+    CONFIGURATION = 101
+    DATA = 102
+    BACKBONE = 103
+    CONTRACT = 104
+    TRAINING = 105
+    INTERNAL = 106
+
+
+class SiteError(Exception):
+    """A site cannot do what was asked. ``reason`` holds no file name, no patient and no value from the data."""
+
+    def __init__(self, code: Refusal, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Scores:
+    """An evaluation on the wire: aggregates only."""
+
+    samples: int
+    loss: float
+    metrics: dict[str, float]
+    confusion: list[int]
+    """Counts of C x C (true, predicted), row by row."""
+
+
+@dataclass(frozen=True)
+class JoinRequest:
+    """Before the first round: who are you, and do we agree? One site is also asked for the initial state."""
+
+    run: str
+    send_state: bool
+
+
+@dataclass(frozen=True)
+class JoinReply:
+    """A site introduces itself.
+
+    Args:
+        site: its name.
+        classes: class names in the order of their indices, one a line.
+        synthetic: whether its images are procedural.
+        fingerprint: of the backbone it loaded.
+        manifest_hash: of the PEFT state it derived from its own configuration.
+        state_hash: of its initial PEFT state; equal at all sites of one run.
+        samples: images per split, ``train``, ``val``, ``test``.
+        skipped: images left out, by public reason.
+        state: the initial PEFT state, where asked for.
+    """
+
+    site: str
+    classes: str
+    synthetic: bool
+    fingerprint: str
+    manifest_hash: str
+    state_hash: str
+    samples: dict[str, int]
+    skipped: dict[str, int] = field(default_factory=dict)
+    state: EncodedState | None = None
+
+
+@dataclass(frozen=True)
+class VisitRequest:
+    """One visit: evaluate the state as it comes, then (unless ``last``) train on it.
+
+    Args:
+        run: name of the run; sites keep what stays with them under it.
+        round: counted from 1; the state that comes is the one after round ``round - 1``.
+        last: after the last round, only to evaluate; the test split is evaluated too.
+        fingerprint: of the run's backbone.
+        proximal: FedProx's mu, 0 elsewhere.
+        state: the global PEFT state.
+    """
+
+    run: str
+    round: int
+    last: bool
+    fingerprint: str
+    proximal: float
+    state: EncodedState
+
+
+@dataclass(frozen=True)
+class VisitReply:
+    """What a site gives back: its state, and aggregates.
+
+    Args:
+        before: scores of the state that came, per split (``val``; with ``last`` also ``test``).
+        samples: training images.
+        loss: mean training loss; nan without training.
+        steps: optimiser steps taken.
+        seconds: time spent in training and evaluation.
+        state: the trained state; None after the last round.
+    """
+
+    site: str
+    round: int
+    before: dict[str, Scores]
+    samples: int
+    loss: float
+    steps: int
+    seconds: float
+    state: EncodedState | None
+
+
+@dataclass(frozen=True)
+class ReferenceRequest:
+    """Train a reference at the site, from the same start and for as many steps; nothing but scores comes back."""
+
+    kind: Reference
+
+
+@dataclass(frozen=True)
+class ReferenceReply:
+    """Scores of the reference by what it was tested on.
+
+    ``local-only``: ``test`` (this site's own split), and ``union`` where the site can see all test splits (simulation).
+    ``pooled``: ``test/<site>`` for every site, and ``union``.
+    """
+
+    site: str
+    kind: Reference
+    scores: dict[str, Scores]
+    seconds: float

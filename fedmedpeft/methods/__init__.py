@@ -1,0 +1,12 @@
+"""PEFT methods by name. Every module of this package is imported here, so a new method is one new file."""
+
+import importlib
+import pkgutil
+
+from fedmedpeft.methods.initialiser import Initialiser
+from fedmedpeft.methods.method import METHODS, Method, register_method
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["METHODS", "Initialiser", "Method", "register_method"]

@@ -1,0 +1,72 @@
+"""LoRA: low-rank adaptation of projection weights."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import cast, get_args
+
+import torch
+from pydantic import Field, field_validator
+from torch import nn
+from torch.nn.functional import dropout
+
+from fedmedpeft.backbones import Backbone, Inserted, Role
+from fedmedpeft.components import Options, suggest
+from fedmedpeft.methods.initialiser import Initialiser
+from fedmedpeft.methods.method import Method, register_method
+
+_PROJECTIONS = ("q", "k", "v", "o", "ffn_in", "ffn_out")
+
+
+class LoraOptions(Options):
+    """Options of ``lora``."""
+
+    rank: int = Field(8, ge=1, description="rank r of the update")
+    alpha: float = Field(16.0, gt=0, description="the update is scaled by alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the input of the update, while training")
+    targets: str = Field("q,v", description=f"projections to adapt, comma-separated: {', '.join(_PROJECTIONS)}")
+
+    @field_validator("targets")
+    @classmethod
+    def _known_targets(cls, value: str) -> str:
+        for target in value.split(","):
+            if target not in _PROJECTIONS:
+                raise ValueError(f"no projection '{target}'.{suggest(target, _PROJECTIONS)} Known: {', '.join(_PROJECTIONS)}")
+        return value
+
+
+class LoraLinear(Inserted):
+    """``base(x) + scale * up(down(dropout(x)))`` with ``down``: d_in -> r and ``up``: r -> d_out, without bias."""
+
+    def __init__(self, base: nn.Module, down: nn.Linear, up: nn.Linear, scale: float, drop: float) -> None:
+        super().__init__()
+        self.base, self.down, self.up = base, down, up
+        self.scale, self.drop = scale, drop
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        update: torch.Tensor = self.up(self.down(dropout(x, self.drop, self.training)))
+        return self.base(x) + self.scale * update
+
+
+@register_method("lora", LoraOptions)
+class Lora(Method):
+    """W0 + (alpha / r) B A on the chosen projections; A ~ N(0, 1/r), B = 0, so training starts at the frozen model."""
+
+    summary = "low-rank updates of the attention projections (rank 8 on q and v)"
+    source = "Hu et al., LoRA, ICLR 2022 (arXiv 2106.09685)"
+    learning_rate = 2e-3
+    options: LoraOptions
+
+    def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
+        options = self.options
+        exchanged: dict[str, nn.Parameter] = {}
+        roles = [role for role in get_args(Role) if role in options.targets.split(",")]
+        for place in backbone.places(*roles):
+            base = cast(nn.Linear, place.original)
+            a, b = f"{place.key}.lora_A", f"{place.key}.lora_B"
+            down = init.linear(a, base.in_features, options.rank, std=options.rank**-0.5, bias=False)
+            up = init.linear(b, options.rank, base.out_features, std=0.0, bias=False)
+            scale = options.alpha / options.rank
+            place.wrap(partial(LoraLinear, down=down, up=up, scale=scale, drop=options.dropout))
+            exchanged |= {a: down.weight, b: up.weight}
+        return exchanged

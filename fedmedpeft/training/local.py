@@ -1,0 +1,128 @@
+"""Training and evaluation on one site's data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch.nn.utils import clip_grad_norm_
+
+from fedmedpeft.config import RunConfig
+from fedmedpeft.data.site_data import Split
+from fedmedpeft.learner import HEAD, Learner
+from fedmedpeft.tasks import Evaluation
+from fedmedpeft.training.features import FeatureCache
+from fedmedpeft.training.schedule import Schedule
+
+_EVALUATION_BATCH = 128
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """Aggregates of one stretch of local training."""
+
+    loss: float
+    steps: int
+    seconds: float
+
+
+class LocalTrainer:
+    """AdamW on the learner's trainables. One instance serves one stretch of steps of one site.
+
+    Args:
+        learner: trained in place.
+        config: step sizes, batch size, schedule, corrections.
+        proximal: mu of FedProx (Li et al., MLSys 2020): (mu / 2) ||w - w_start||^2 is added to the loss; 0 is off.
+        cache: frozen features, used where the method leaves them as they are.
+    """
+
+    def __init__(
+        self, learner: Learner, config: RunConfig, *, proximal: float = 0.0, cache: FeatureCache | None = None
+    ) -> None:
+        self.learner = learner
+        self.config = config
+        self.proximal = proximal
+        self.cache = cache if learner.keeps_features else None
+        self.optimiser = torch.optim.AdamW(_groups(learner, config), weight_decay=config.weight_decay)
+        self._base_rates = [group["lr"] for group in self.optimiser.param_groups]
+        self._schedule = Schedule(config.total_steps, config.warmup_fraction, config.schedule)
+
+    def train(self, split: Split, *, first_step: int, steps: int, seed: int) -> TrainingResult:
+        """Take ``steps`` optimiser steps, the first being number ``first_step`` of the site's whole run."""
+        learner, config = self.learner, self.config
+        learner.train()
+        prior = None
+        if config.logit_adjustment:
+            prior = learner.task.log_prior(split.labels, config.logit_adjustment).to(learner.mean.device)
+        anchor = [p.detach().clone() for p in self._parameters()] if self.proximal else []
+        losses, began = 0.0, time.perf_counter()
+        batches = _batches(len(split.labels), config.batch_size, seed)
+        for step, rows in zip(range(first_step, first_step + steps), batches, strict=False):
+            for group, rate in zip(self.optimiser.param_groups, self._base_rates, strict=True):
+                group["lr"] = rate * self._schedule.factor(step)
+            loss = learner.task.loss(self._logits(split, rows), split.labels[rows].to(learner.mean.device), prior)
+            for parameter, start in zip(self._parameters(), anchor, strict=False):
+                loss = loss + 0.5 * self.proximal * (parameter - start).square().sum()
+            self.optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            if config.gradient_clip:
+                clip_grad_norm_(self._parameters(), config.gradient_clip)
+            self.optimiser.step()
+            losses += float(loss.detach())
+        return TrainingResult(losses / steps, steps, time.perf_counter() - began)
+
+    @torch.no_grad()
+    def evaluate(self, split: Split) -> Evaluation:
+        """Loss and metrics of the learner as it is."""
+        self.learner.eval()
+        chunks = torch.arange(len(split.labels)).split(_EVALUATION_BATCH)
+        logits = [self._logits(split, rows).cpu() for rows in chunks]
+        empty = torch.zeros(0, self.learner.task.outputs)
+        return self.learner.task.evaluate(torch.cat(logits) if logits else empty, split.labels)
+
+    def momentum(self) -> dict[str, torch.Tensor]:
+        """The optimiser's moments by parameter name (``<name>/exp_avg``, ...), to go on from in a later round."""
+        state = self.optimiser.state
+        return {
+            f"{name}/{key}": value
+            for name, trainable in self.learner.trainables.items()
+            for key, value in state[trainable.parameter].items()
+        }
+
+    def load_momentum(self, moments: Mapping[str, torch.Tensor]) -> None:
+        """Restore what :meth:`momentum` gave."""
+        for name, trainable in self.learner.trainables.items():
+            kept = {key.rpartition("/")[2]: v for key, v in moments.items() if key.rpartition("/")[0] == name}
+            if kept:
+                self.optimiser.state[trainable.parameter] = kept
+
+    def _logits(self, split: Split, rows: torch.Tensor) -> torch.Tensor:
+        if self.cache is None:
+            return self.learner(split.images[rows])
+        logits: torch.Tensor = self.learner.head(self.cache.features(self.learner, split)[rows])
+        return logits
+
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        return [trainable.parameter for trainable in self.learner.trainables.values()]
+
+
+def _groups(learner: Learner, config: RunConfig) -> list[dict[str, object]]:
+    """One parameter group per method and one for the head, each with its own step size."""
+    groups: dict[str, dict[str, object]] = {}
+    for trainable in learner.trainables.values():
+        rate = config.learning_rate or trainable.learning_rate
+        rate = config.head_learning_rate if trainable.owner == HEAD else rate
+        group = groups.setdefault(trainable.owner, {"params": [], "lr": rate})
+        group["params"].append(trainable.parameter)  # type: ignore[attr-defined]
+    return list(groups.values())
+
+
+def _batches(samples: int, size: int, seed: int) -> Iterator[torch.Tensor]:
+    """Endless batches of row numbers, each pass over the data in a fresh order; a short last batch is dropped."""
+    generator = torch.Generator().manual_seed(seed)
+    size = min(size, samples)
+    while True:
+        order = torch.randperm(samples, generator=generator)
+        yield from (order[start : start + size] for start in range(0, samples - size + 1, size))

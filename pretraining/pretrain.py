@@ -1,0 +1,157 @@
+"""Make the embedded backbone: ``python -m pretraining.pretrain --out FOLDER``."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from torch import Tensor
+
+from pretraining.artefact import write_artefact
+from pretraining.colouring import colour
+from pretraining.formulas import render_corpus
+from pretraining.objective import Pretext, build_backbone
+
+SIZE = 64
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides the outcome, apart from the number formats of the processor."""
+
+    seed: int = 0
+    categories: int = 400
+    renderings: int = 150
+    phases: tuple[tuple[int, int], ...] = ((32, 6000), (48, 1800), (64, 1600))  # (resolution, steps)
+    batch: int = 64
+    rate: float = 1e-3
+    decay: float = 0.05
+    description: float = 1.0  # weight of this loss against the category's
+    masks: float = 1.0  # likewise
+    width: int = 192
+    depth: int = 8
+
+    @property
+    def steps(self) -> int:
+        return sum(steps for _, steps in self.phases)
+
+    def resolution(self, step: int) -> int:
+        """Image side at a step: small images come first, for they cost a quarter and teach nearly as much."""
+        for resolution, steps in self.phases:
+            if step < steps:
+                return resolution
+            step -= steps
+        return self.phases[-1][0]
+
+    def rate_at(self, step: int) -> float:
+        """Linear warm-up over a twentieth of the steps, then a cosine down to a hundredth of the rate."""
+        warm = max(1, self.steps // 20)
+        if step < warm:
+            return self.rate * (step + 1) / warm
+        return self.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, self.steps - warm))))
+
+
+def parse_phases(text: str) -> tuple[tuple[int, int], ...]:
+    """Read ``32:3000,64:800``.
+
+    Raises:
+        typer.BadParameter: not that form, or a resolution that patches of 8 px do not tile.
+    """
+    try:
+        phases = tuple((int(part.split(":")[0]), int(part.split(":")[1])) for part in text.split(","))
+    except (ValueError, IndexError):
+        raise typer.BadParameter(f"'{text}' is not RESOLUTION:STEPS[,RESOLUTION:STEPS...], as in 32:3000,64:800.") from None
+    for resolution, steps in phases:
+        if resolution % 8 or not 16 <= resolution <= SIZE or steps < 1:
+            raise typer.BadParameter(f"'{resolution}:{steps}': the resolution must be a multiple of 8 in 16..{SIZE}, the steps positive.")
+    return phases
+
+
+def pretrain(recipe: Recipe, out: Path, every: int = 200, bf16: bool = True) -> dict[str, Tensor]:
+    """Train and write the artefact to ``out`` each ``every`` steps and at the end; returns the averaged weights."""
+    started = time.monotonic()
+    maps, labels = (torch.from_numpy(a) for a in render_corpus(recipe.categories, recipe.renderings, SIZE, recipe.seed))
+    typer.echo(f"{len(maps)} renderings of {recipe.categories} formulas in {time.monotonic() - started:.0f} s")
+    with torch.random.fork_rng():
+        # The initialisation of transformers knows only the global generator; it is put back on leaving.
+        torch.manual_seed(recipe.seed)
+        model = Pretext(build_backbone(SIZE, recipe.width, recipe.depth), recipe.categories)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    optimizer = _optimizer(model, recipe)
+    average = {name: tensor.detach().clone() for name, tensor in model.backbone.state_dict().items()}
+    order = torch.empty(0, dtype=torch.int64)
+    for step in range(recipe.steps):
+        if len(order) < recipe.batch:
+            order = torch.randperm(len(maps), generator=generator)
+        chosen, order = order[: recipe.batch], order[recipe.batch :]
+        images, masks = colour(maps[chosen], recipe.resolution(step), generator)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.rate_at(step)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            losses = model.losses(images, masks, labels[chosen])
+        (losses.category + recipe.description * losses.description + recipe.masks * losses.masks).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        _follow(average, model.backbone.state_dict(), step)
+        if (step + 1) % every == 0 or step + 1 == recipe.steps:
+            write_artefact(model.backbone, average, out)
+            typer.echo(
+                f"step {step + 1}/{recipe.steps} at {recipe.resolution(step)} px, {time.monotonic() - started:.0f} s: "
+                + ", ".join(f"{name} {loss.item():.3f}" for name, loss in losses._asdict().items())
+            )
+    return average
+
+
+def _optimizer(model: Pretext, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW that decays matrices only: decaying biases, norms and position embeddings has no use."""
+    matrices = [p for name, p in model.named_parameters() if p.ndim >= 2 and "embeddings.position" not in name]
+    rest = [p for name, p in model.named_parameters() if p.ndim < 2 or "embeddings.position" in name]
+    groups = [{"params": matrices, "weight_decay": recipe.decay}, {"params": rest, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=recipe.rate, betas=(0.9, 0.98), fused=True)
+
+
+@torch.no_grad()
+def _follow(average: dict[str, Tensor], weights: dict[str, Tensor], step: int) -> None:
+    """Exponential moving average that forgets slowly, but not while there is little to remember."""
+    keep = min(0.998, (1 + step) / (10 + step))
+    for name, tensor in weights.items():
+        average[name].lerp_(tensor, 1 - keep)
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="Folder that receives the artefact.")],
+    seed: Annotated[int, typer.Option(help="Decides formulas, renderings, initialisation and order.")] = 0,
+    categories: Annotated[int, typer.Option(min=2, help="Formulas to tell apart.")] = Recipe.categories,
+    renderings: Annotated[int, typer.Option(min=1, help="Renderings kept of each formula (8 KiB of memory each).")] = Recipe.renderings,
+    phases: Annotated[str, typer.Option(help="RESOLUTION:STEPS, in order.")] = "32:6000,48:1800,64:1600",
+    batch: Annotated[int, typer.Option(min=2, help="Images a step.")] = Recipe.batch,
+    description: Annotated[float, typer.Option(min=0, help="Weight of the description's loss.")] = Recipe.description,
+    masks: Annotated[float, typer.Option(min=0, help="Weight of the masks' loss.")] = Recipe.masks,
+    rate: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = Recipe.rate,
+    every: Annotated[int, typer.Option(min=1, help="Steps between two writes of the artefact.")] = 200,
+    bf16: Annotated[bool, typer.Option(help="Multiply in bfloat16, faster where the processor has it.")] = True,
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 1,
+) -> None:
+    """Pretrain the embedded backbone on images computed from formulas, on a CPU, from one seed."""
+    torch.set_num_threads(threads)
+    recipe = Recipe(
+        seed=seed,
+        categories=categories,
+        renderings=renderings,
+        phases=parse_phases(phases),
+        batch=batch,
+        description=description,
+        masks=masks,
+        rate=rate,
+    )
+    pretrain(recipe, out, every, bf16)
+
+
+if __name__ == "__main__":
+    typer.run(main)

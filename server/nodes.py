@@ -1,0 +1,60 @@
+"""Wait, within bounds, until the nodes of the federation are there."""
+
+from __future__ import annotations
+
+import time
+
+from flwr.serverapp import Grid
+from flwr.supercore.constant import TaskType
+
+from fedmedpeft.components import ConfigError
+from fedmedpeft.config import RunConfig
+from server.courier import Say
+from server.errors import FederationError
+
+# The simulator registers its nodes while the ServerApp starts; after that their number never changes.
+_SETTLED = 1.0
+_PAUSE = 0.2
+
+
+def wait_for_nodes(grid: Grid, config: RunConfig, say: Say) -> list[int]:
+    """Node ids, sorted, once enough are connected.
+
+    Raises:
+        ConfigError: the federation has another number of nodes than ``sites`` says.
+        FederationError: too few nodes within ``round-timeout``.
+    """
+    needed = config.sites or (config.min_sites if config.mode == "federated" else 1)
+    simulated = grid.run.primary_task_type == TaskType.SIMULATION
+    began = since = time.monotonic()
+    nodes: list[int] = []
+    while True:
+        found, now = sorted(grid.get_node_ids()), time.monotonic()
+        if found != nodes:
+            nodes, since = found, now
+            if not simulated and len(nodes) < needed:
+                say(f"Waiting for sites: {len(nodes)} of {needed} connected.")
+        settled = bool(nodes) and now - since >= _SETTLED
+        if len(nodes) >= needed and (settled or not simulated or config.sites == len(nodes)):
+            break
+        if simulated and settled:
+            break
+        if now - began > config.round_timeout:
+            raise FederationError(
+                f"{len(nodes)} of {needed} sites connected within round-timeout={config.round_timeout:g} s. "
+                "Start the missing SuperNodes, or lower sites or min-sites."
+            )
+        time.sleep(_PAUSE)
+    if (config.sites and len(nodes) != config.sites) or len(nodes) < needed:
+        raise ConfigError(_mismatch(config, len(nodes), simulated))
+    return nodes
+
+
+def _mismatch(config: RunConfig, found: int, simulated: bool) -> str:
+    key, value = ("sites", config.sites) if config.sites else ("min-sites", config.min_sites)
+    fix = (
+        f'`fedmedpeft run` sets it, or pass --federation-config "num-supernodes={value}"'
+        if simulated
+        else f"set {key}={found}, or change which SuperNodes are connected"
+    )
+    return f"{key}={value} but the federation has {found} node{'s' * (found != 1)}: {fix}."

@@ -1,0 +1,119 @@
+"""Which answers count. Pure functions: whatever a site sends, it gets a verdict and nothing else happens."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from flwr.app import RecordDict
+
+from fedmedpeft.exchange import Contract, ContractError, PeftState, Scores, VisitReply
+from fedmedpeft.exchange import flower as wire
+from fedmedpeft.tasks import METRICS
+from server.courier import Answer
+from server.errors import safe_reason
+
+
+class Quarantined(Exception):
+    """This answer is left out; ``str()`` is the reason, short enough for a table."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a site's answer must fit.
+
+    Args:
+        site: its name, as joined.
+        train_samples: its training images, as joined.
+        round: the round asked for.
+        last: whether only an evaluation was asked for.
+        classes: how many.
+        contract: of the PEFT state.
+        sent_hash: hash of the state that was sent.
+    """
+
+    site: str
+    train_samples: int
+    round: int
+    last: bool
+    classes: int
+    contract: Contract
+    sent_hash: str
+
+
+@dataclass(frozen=True)
+class Vetted:
+    """An answer that counts. ``state`` is None for an evaluation only."""
+
+    reply: VisitReply
+    scores: dict[str, Scores]
+    state: PeftState | None
+
+
+def vet_visit(answer: Answer, expected: Expected) -> Vetted:
+    """Judge one answer.
+
+    Raises:
+        Quarantined: an error, no answer, undecodable or off-contract content, another site's name or round, scores that
+            do not add up, or an update that is untrained, not finite or of no images.
+    """
+    if answer.content is None:
+        raise Quarantined(answer.failure)
+    reply = _decoded(answer.content)
+    if reply.site != expected.site:
+        raise Quarantined(f"answers as '{safe_reason(reply.site)}', joined as '{expected.site}'")
+    if reply.round != expected.round:
+        raise Quarantined(f"answers for round {reply.round}, asked for round {expected.round}")
+    if not (math.isfinite(reply.seconds) and reply.seconds >= 0):
+        raise Quarantined("reports a time that is not a number of seconds")
+    scores = vet_scores(reply.before, expected.classes)
+    return Vetted(reply, scores, None if expected.last else _vet_update(reply, expected))
+
+
+def vet_scores(scores: Mapping[str, Scores], classes: int) -> dict[str, Scores]:
+    """Scores whose counts add up, with the metrics that this project defines and no others.
+
+    Raises:
+        Quarantined: counts that do not fit the classes or the number of samples, or a loss that is not finite.
+    """
+    vetted = {}
+    for split, score in scores.items():
+        if len(score.confusion) != classes**2 or min(score.confusion) < 0 or sum(score.confusion) != score.samples:
+            raise Quarantined(f"confusion counts of '{safe_reason(split)}' do not fit {score.samples} samples")
+        if score.samples and not math.isfinite(score.loss):
+            raise Quarantined(f"loss of '{safe_reason(split)}' is not finite")
+        metrics = {name: value for name, value in score.metrics.items() if name in METRICS}
+        vetted[split] = Scores(score.samples, score.loss, metrics, score.confusion)
+    return vetted
+
+
+def _decoded(content: RecordDict) -> VisitReply:
+    try:
+        return wire.decode_visit_reply(content)
+    except ContractError as error:
+        raise Quarantined(safe_reason(str(error))) from None
+    except Exception as error:
+        # A hostile or broken site chooses these bytes: no way of failing to read them may end the run.
+        raise Quarantined(f"cannot be decoded ({type(error).__name__})") from None
+
+
+def _vet_update(reply: VisitReply, expected: Expected) -> PeftState:
+    if reply.state is None:
+        raise Quarantined("sends no state")
+    if reply.steps <= 0:
+        raise Quarantined(f"reports {reply.steps} optimiser steps")
+    if reply.samples <= 0:
+        raise Quarantined(f"reports {reply.samples} training images")
+    # The number of images is the site's weight: it may not grow after joining.
+    if reply.samples != expected.train_samples:
+        raise Quarantined(f"reports {reply.samples} training images, joined with {expected.train_samples}")
+    if not math.isfinite(reply.loss):
+        raise Quarantined("training loss is not finite")
+    try:
+        state = expected.contract.admit(reply.state)
+    except ContractError as error:
+        raise Quarantined(safe_reason(str(error))) from None
+    if state.hash() == expected.sent_hash:
+        raise Quarantined("sends back the state that it was sent, untrained")
+    return state

@@ -1,0 +1,103 @@
+"""What is written down of every round, site and reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fedmedpeft.exchange import Scores
+from fedmedpeft.tasks import metrics_of_confusion
+
+PRIMARY = "balanced_accuracy"
+"""The metric that the tables show."""
+
+
+@dataclass(frozen=True)
+class SiteRecord:
+    """One site in one round. ``scores`` are of the state that came, the one after round ``round - 1``."""
+
+    round: int
+    site: str
+    outcome: str
+    samples: int = 0
+    steps: int = 0
+    loss: float = math.nan
+    scores: dict[str, Scores] = field(default_factory=dict)
+    down: int = 0
+    up: int = 0
+    seconds: float = math.nan
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """One round. ``scores`` (validation, by site) are of the state after this round; they arrive with the next visit."""
+
+    round: int
+    asked: int
+    used: int
+    outcome: str
+    down: int
+    up: int
+    seconds: float
+    scores: dict[str, Scores] = field(default_factory=dict)
+
+    @property
+    def loss(self) -> float:
+        """Mean loss over all images of all sites."""
+        return mean_loss(list(self.scores.values()))
+
+    @property
+    def metric(self) -> float:
+        """Mean over sites, each counting once."""
+        return mean([score_of(scores) for scores in self.scores.values()])
+
+    @property
+    def worst(self) -> tuple[str, float]:
+        """Name and value of the site with the lowest metric; ("", nan) without scores."""
+        return worst({site: score_of(scores) for site, scores in self.scores.items()})
+
+
+@dataclass(frozen=True)
+class ReferenceRecord:
+    """One reference, or why there is none. ``site`` trained it."""
+
+    kind: str
+    site: str
+    outcome: str
+    scores: dict[str, Scores] = field(default_factory=dict)
+    seconds: float = math.nan
+
+
+def score_of(scores: Scores | None, metric: str = PRIMARY) -> float:
+    """One metric; ``nan`` where there is none."""
+    return scores.metrics.get(metric, math.nan) if scores else math.nan
+
+
+def mean(values: Sequence[float]) -> float:
+    """Mean of the finite values; ``nan`` without any."""
+    finite = [value for value in values if math.isfinite(value)]
+    return sum(finite) / len(finite) if finite else math.nan
+
+
+def worst(values: dict[str, float]) -> tuple[str, float]:
+    """Name and value of the lowest finite value; the first by name among equals."""
+    finite = sorted((value, name) for name, value in values.items() if math.isfinite(value))
+    return (finite[0][1], finite[0][0]) if finite else ("", math.nan)
+
+
+def mean_loss(scores: Sequence[Scores]) -> float:
+    """Mean loss weighted by samples; ``nan`` without samples."""
+    total = sum(score.samples for score in scores)
+    return sum(score.samples * score.loss for score in scores if score.samples) / total if total else math.nan
+
+
+def union_metrics(scores: Sequence[Scores]) -> dict[str, float]:
+    """Metrics over all images of all sites, from confusion counts added up; empty without scores."""
+    if not scores:
+        return {}
+    counts = np.sum([score.confusion for score in scores], axis=0)
+    size = math.isqrt(len(counts))
+    return metrics_of_confusion(counts.reshape(size, size))

@@ -1,0 +1,60 @@
+"""Fixtures that every test may use."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import ViTConfig, ViTModel
+
+from fedmedpeft.backbones import Architecture, BackboneRecord, Preprocessing
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder ``data`` of real images and weights; skips where this machine has none."""
+    root = Path(os.environ.get("FEDMEDPEFT_DATA") or Path(__file__).parents[2] / "shared")
+    if not (root / "data").is_dir():
+        pytest.skip("no real data here: set FEDMEDPEFT_DATA to the folder that holds data/")
+    return root / "data"
+
+
+@pytest.fixture(scope="session")
+def tiny_record() -> BackboneRecord:
+    """A ViT of two blocks for 32 px images, small enough to train in milliseconds. Random weights: for tests only."""
+    return BackboneRecord(
+        name="tiny",
+        architecture=Architecture(
+            hidden_size=16, depth=2, heads=2, ffn_size=32, patch_size=8, image_size=32, layer_norm_eps=1e-6
+        ),
+        preprocessing=Preprocessing(image_size=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), interpolation="bilinear"),
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory, tiny_record: BackboneRecord) -> Path:
+    """A directory with that backbone, saved as Hugging Face saves it."""
+    directory = tmp_path_factory.mktemp("tiny")
+    sizes = tiny_record.architecture
+    torch.manual_seed(0)
+    config = ViTConfig(
+        hidden_size=sizes.hidden_size,
+        num_hidden_layers=sizes.depth,
+        num_attention_heads=sizes.heads,
+        intermediate_size=sizes.ffn_size,
+        patch_size=sizes.patch_size,
+        image_size=sizes.image_size,
+        layer_norm_eps=sizes.layer_norm_eps,
+    )
+    model = ViTModel(config, add_pooling_layer=False)
+    for parameter in model.parameters():  # away from the flat start, so that features differ between images
+        torch.nn.init.normal_(parameter, std=0.3)
+    model.save_pretrained(directory)
+    preprocessing = tiny_record.preprocessing.model_dump(mode="json")
+    (directory / "preprocessing.json").write_text(json.dumps(preprocessing))
+    return directory

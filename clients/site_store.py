@@ -6,13 +6,13 @@ on disk: one file per site and run, replaced as a whole.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
+
+from fedmedpeft.atomic_file import write_atomically
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,8 @@ class SiteStore:
 
     def keep(self, run: str, tensors: dict[str, torch.Tensor]) -> None:
         """Replace what was kept, atomically: a process killed at any point leaves the old file or the new one."""
-        path = self._path(run)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-        os.close(handle)
-        try:
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
-            os.replace(temporary, path)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        detached = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        write_atomically(self._path(run), save(detached))
 
     def _path(self, run: str) -> Path:
         return self.directory / run / "sites" / f"{self.site}.safetensors"

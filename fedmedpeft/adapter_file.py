@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
@@ -22,8 +22,8 @@ from fedmedpeft.components import ConfigError, explain
 from fedmedpeft.exchange.manifest import Manifest, Part, TensorSpec
 from fedmedpeft.exchange.peft_state import PeftState
 
-FORMAT = "fedmedpeft-adapter"
-FORMAT_VERSION = 1
+FORMAT: Final = "fedmedpeft-adapter"
+FORMAT_VERSION: Final = 1
 TENSORS_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
 
 
@@ -104,7 +104,8 @@ def save_adapter(
         synthetic=synthetic,
         run=run,
     )
-    metadata = {"format": FORMAT, "format_version": str(FORMAT_VERSION), "state_hash": config.state_hash}
+    # One entry only: safetensors writes several in no fixed order, and equal adapters are to be equal files.
+    metadata = {"state_hash": config.state_hash}
     write_atomically(Path(directory) / TENSORS_FILE, save(state.tensors(), metadata))
     write_atomically(Path(directory) / CONFIG_FILE, config.model_dump_json(indent=2) + "\n")
     return config
@@ -151,8 +152,8 @@ def _read_config(path: Path) -> AdapterConfig:
     version = content.get("format_version")
     if version != FORMAT_VERSION:
         raise ConfigError(
-            f"Adapter: '{path}' has format_version={version!r}, this fedmedpeft ({__version__}) reads {FORMAT_VERSION}. "
-            f"Use the version that wrote it: {content.get('fedmedpeft', 'unknown')}."
+            f"Adapter: '{path}' has format_version={version!r}; this fedmedpeft ({__version__}) reads "
+            f"format_version={FORMAT_VERSION}. Use the version that wrote it: {content.get('fedmedpeft', 'unknown')}."
         )
     try:
         return AdapterConfig.model_validate(content)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write ``content`` (text as UTF-8) to ``path``: whoever reads it, or kills this process, sees the old file or the new one.
+    """Write ``content`` (text as UTF-8) to ``path``; whoever reads it, at any time, sees the old file or the new one.
 
     Raises:
         OSError: the directory cannot be made or written.
@@ -19,7 +19,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
         # mkstemp gives a file that only its owner may read; a run directory is there to be shared.
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -147,7 +147,9 @@ class Registry(Generic[T]):
 
     def _entry(self, name: str) -> tuple[Callable[..., T], type[Options]]:
         if name not in self._entries:
-            raise ConfigError(f"There is no {self.kind} '{name}'.{suggest(name, self._entries)} Known: {', '.join(self.names())}.")
+            raise ConfigError(
+                f"There is no {self.kind} '{name}'.{suggest(name, self._entries)} Known: {', '.join(self.names())}."
+            )
         return self._entries[name]
 
 

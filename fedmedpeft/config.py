@@ -26,7 +26,10 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=_dashed, populate_by_name=True, strict=True)
 
-    mode: Mode = Field("federated", description="federated, or only a reference: local-only (each site alone), pooled (all data in one place)")
+    mode: Mode = Field(
+        "federated",
+        description="federated, or only a reference: local-only (each site alone), pooled (all data in one place)",
+    )
     references: Literal["none", "local-only", "pooled", "all"] = Field(
         "local-only", description="references trained beside a federated run, at the same number of local steps"
     )
@@ -37,39 +40,60 @@ class RunConfig(BaseModel):
     image_size: int = Field(0, ge=0, description="pixels a side; 0: the backbone's own")
 
     method: str = Field("lora", description="PEFT method, with options, composed by '+': lora(rank=8)+vpt-deep")
-    personal: str = Field("", description="parts that stay at each site, comma-separated: head, or methods of the composition")
+    personal: str = Field(
+        "", description="parts that stay at each site, comma-separated: head, or methods of the composition"
+    )
 
-    data: str = Field("phantoms", description="data source: phantoms, manifest(path=...), folder(path=...), medmnist(path=...)")
-    partition: str = Field("natural", description="natural, iid, dirichlet(alpha=0.3), pathological, quantity, feature-shift, or file(path=...)")
+    data: str = Field(
+        "phantoms", description="data source: phantoms, manifest(path=...), folder(path=...), medmnist(path=...)"
+    )
+    partition: str = Field(
+        "natural",
+        description="natural, iid, dirichlet(alpha=0.3), pathological, quantity, feature-shift, or file(path=...)",
+    )
     partition_seed: int = Field(0, ge=0, description="seed of the partition and of the train / val / test split")
     sites: int = Field(0, ge=0, description="number of sites; 0: as many as the federation has nodes")
     val_fraction: float = Field(0.15, ge=0, lt=1, description="share of a site's training images kept for validation")
-    test_fraction: float = Field(0.25, ge=0, lt=1, description="share of a site's images for its test split, where the source has none")
+    test_fraction: float = Field(
+        0.25, ge=0, lt=1, description="share of a site's images for its test split, where the source has none"
+    )
     min_train_per_site: int = Field(10, ge=1, description="fewest training images a site may have")
 
     rounds: int = Field(10, ge=1, description="federated rounds")
     local_steps: int = Field(10, ge=1, description="optimiser steps per site and round")
     batch_size: int = Field(32, ge=1, description="images per step (fewer where a site has fewer)")
-    learning_rate: float = Field(0.0, ge=0, description="AdamW step size of the method; 0: each method's own recommendation")
+    learning_rate: float = Field(
+        0.0, ge=0, description="AdamW step size of the method; 0: each method's own recommendation"
+    )
     head_learning_rate: float = Field(5e-3, gt=0, description="AdamW step size of the head")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay")
     warmup_fraction: float = Field(0.1, ge=0, lt=1, description="share of all steps over which the step size rises")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="step size over the whole run, after warm-up")
     gradient_clip: float = Field(1.0, ge=0, description="largest gradient norm of a step; 0: no clipping")
-    logit_adjustment: float = Field(1.0, ge=0, description="strength of the correction for each site's label skew; 0: none")
+    logit_adjustment: float = Field(
+        1.0, ge=0, description="strength of the correction for each site's label skew; 0: none"
+    )
     keep_momentum: bool = Field(True, description="sites keep their optimiser's state from round to round")
 
-    strategy: str = Field("fedavg", description="fedavg, fedprox(mu=0.01), fedadam, fedyogi, fedadagrad, median, trimmed-mean, krum")
-    weighting: Literal["samples", "sqrt", "uniform"] = Field("samples", description="a site's weight: its training images, their square root, or 1")
+    strategy: str = Field(
+        "fedavg", description="fedavg, fedprox(mu=0.01), fedadam, fedyogi, fedadagrad, median, trimmed-mean, krum"
+    )
+    weighting: Literal["samples", "sqrt", "uniform"] = Field(
+        "samples", description="a site's weight: its training images, their square root, or 1"
+    )
     sampling_fraction: float = Field(1.0, gt=0, le=1, description="share of the sites asked in each round")
-    min_sites: int = Field(2, ge=1, description="fewest usable answers in a round; with fewer the state stays as it was")
+    min_sites: int = Field(
+        2, ge=1, description="fewest usable answers in a round; with fewer the state stays as it was"
+    )
     round_timeout: float = Field(3600.0, gt=0, description="seconds to wait for the sites of a round")
     max_norm: float = Field(1e6, gt=0, description="largest Euclidean norm of a PEFT state that either side accepts")
 
     seed: int = Field(0, ge=0, description="seed of everything random, except the partition")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     runs_dir: str = Field("runs", description="where runs are written; relative to the directory the run starts in")
-    run_name: str = Field("", description="directory of this run below runs-dir; empty: made from method, data and time")
+    run_name: str = Field(
+        "", description="directory of this run below runs-dir; empty: made from method, data and time"
+    )
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
@@ -81,7 +105,9 @@ class RunConfig(BaseModel):
         known = {_dashed(name) for name in cls.model_fields}
         for key in values:
             if key not in known:
-                raise ConfigError(f"Unknown configuration key '{key}'.{suggest(key, known)} `fedmedpeft config` lists all keys.")
+                raise ConfigError(
+                    f"Unknown configuration key '{key}'.{suggest(key, known)} `fedmedpeft config` lists all keys."
+                )
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
@@ -97,7 +123,11 @@ class RunConfig(BaseModel):
         for part in self.personal_parts:
             if part not in methods | {"head"}:
                 raise ValueError(f"personal='{part}' is neither 'head' nor a method of '{self.method}'")
-        if self.mode == "federated" and not methods - set(self.personal_parts) - {"head"} and "head" in self.personal_parts:
+        if (
+            self.mode == "federated"
+            and not methods - set(self.personal_parts) - {"head"}
+            and "head" in self.personal_parts
+        ):
             raise ValueError(f"personal='{self.personal}' leaves nothing to exchange with method='{self.method}'")
         parse_spec(self.strategy), parse_spec(self.partition), parse_spec(self.data)
         if self.sites and self.mode == "federated" and self.min_sites > self.sites:

@@ -46,6 +46,9 @@ class Learner(nn.Module):
         ConfigError: an unknown method or option.
     """
 
+    mean: torch.Tensor
+    std: torch.Tensor
+
     def __init__(self, backbone: Backbone, method: str, task: Classification, seed: int) -> None:
         super().__init__()
         self.backbone = backbone
@@ -60,9 +63,10 @@ class Learner(nn.Module):
                 # Two methods may name the same parameter (bitfit and layernorm share biases): it is exchanged once.
                 trainables.setdefault(key, Trainable(parameter, name, built.learning_rate))
         weight = init.normal("head.weight", task.outputs, backbone.hidden_size, std=0.02)
-        self.head = new_head(backbone.hidden_size, task.outputs, weight, init.zeros(task.outputs))
-        trainables["head.weight"] = Trainable(self.head.weight, HEAD, 0.0)
-        trainables["head.bias"] = Trainable(self.head.bias, HEAD, 0.0)
+        bias = init.zeros(task.outputs)
+        self.head = new_head(backbone.hidden_size, task.outputs, weight, bias)
+        trainables["head.weight"] = Trainable(weight, HEAD, 0.0)
+        trainables["head.bias"] = Trainable(bias, HEAD, 0.0)
         for trainable in trainables.values():
             trainable.parameter.requires_grad_(True)
         self.trainables = trainables

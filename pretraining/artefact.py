@@ -29,7 +29,8 @@ def write_artefact(backbone: ViTModel, weights: dict[str, Tensor], folder: Path)
         # Through a copy, for save_pretrained names the tensors as from_pretrained wants them, and notes the dtype.
         copied = copy.deepcopy(backbone)
         copied.load_state_dict(weights)
-        copied.to(torch.float16).save_pretrained(temporary)
+        torch.nn.Module.to(copied, torch.float16)
+        copied.save_pretrained(temporary)
         (Path(temporary) / "preprocessing.json").write_text(json.dumps(preprocessing, indent=2) + "\n")
         for name in ("model.safetensors", "config.json", "preprocessing.json"):
             (Path(temporary) / name).chmod(0o644)  # safetensors leaves its file to the owner alone

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 MEAN = 0.5
 STD = 0.25
@@ -37,8 +37,9 @@ def colour(maps: Tensor, resolution: int, generator: torch.Generator) -> tuple[T
     image = _blur_some(image + _clouds(len(maps), 1, size, 0.12, generator), generator)
     masks = torch.cat([moved[:, :1], moved[:, :1] * tone], 1)
     if resolution != size:
-        both = torch.cat([image, masks], 1)
-        both = F.interpolate(both, (resolution, resolution), mode="bilinear", antialias=True, align_corners=False)
+        both = functional.interpolate(
+            torch.cat([image, masks], 1), (resolution, resolution), mode="bilinear", antialias=True, align_corners=False
+        )
         image, masks = both[:, :3], both[:, 3:]
     noise = torch.randn(image.shape, generator=generator) * _uniform(each, 0, 0.08, generator)
     return ((image + noise).clamp(0, 1) - MEAN) / STD, masks
@@ -60,12 +61,12 @@ def _move(maps: Tensor, generator: torch.Generator) -> Tensor:
     reach = (scale.mean(1, keepdim=True) - 1).abs().clamp(min=0.1)
     shift = _uniform((batch, 2), -1, 1, generator) * reach
     theta = torch.cat([turn * (scale * flip)[:, None, :], shift[:, :, None]], 2)
-    grid = F.affine_grid(theta, list(maps.shape), align_corners=False)
-    return F.grid_sample(maps, grid, padding_mode="zeros", align_corners=False)
+    grid = functional.affine_grid(theta, list(maps.shape), align_corners=False)
+    return functional.grid_sample(maps, grid, padding_mode="zeros", align_corners=False)
 
 
 def _palette(batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Three colours (batch, 3, 1, 1): both ends of the tone and the ground. Two in five samples are grey, as X-rays are."""
+    """Colours (batch, 3, 1, 1) of both ends of the tone and of the ground; two samples in five are grey."""
     colours = torch.rand(3, batch, 3, generator=generator)
     # Kept apart by pushing the tone's far end and the ground away from its near end where they are too alike.
     for other in (1, 2):
@@ -81,15 +82,16 @@ def _palette(batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Te
 
 def _clouds(batch: int, channels: int, size: int, strength: float, generator: torch.Generator) -> Tensor:
     """Smooth unevenness (batch, channels, size, size) of random strength around zero; half of it is without colour."""
-    coarse = torch.randn(batch, channels, 4, 4, generator=generator) * _uniform((batch, 1, 1, 1), 0, strength, generator)
+    coarse = torch.randn(batch, channels, 4, 4, generator=generator)
+    coarse = coarse * _uniform((batch, 1, 1, 1), 0, strength, generator)
     grey = torch.rand(batch, 1, 1, 1, generator=generator) < 0.5
     coarse = torch.where(grey, coarse[:, :1].expand(-1, channels, -1, -1), coarse)
-    # Linear interpolation as two matrix products, ten times as fast as F.interpolate on a CPU.
-    spread = F.interpolate(torch.eye(4)[None], size, mode="linear", align_corners=False)[0].T
+    # Linear interpolation as two matrix products, ten times as fast as functional.interpolate on a CPU.
+    spread = functional.interpolate(torch.eye(4)[None], size, mode="linear", align_corners=False)[0].T
     return spread @ coarse @ spread.T
 
 
 def _blur_some(image: Tensor, generator: torch.Generator) -> Tensor:
     """Mix each sample with its 3 x 3 mean by a random share."""
     share = _uniform((len(image), 1, 1, 1), -1, 1, generator).clamp(min=0)
-    return torch.lerp(image, F.avg_pool2d(image, 3, 1, 1, count_include_pad=False), share)
+    return torch.lerp(image, functional.avg_pool2d(image, 3, 1, 1, count_include_pad=False), share)

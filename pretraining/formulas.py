@@ -50,7 +50,9 @@ def render_category(index: int, count: int, size: int, seed: int) -> npt.NDArray
     return np.round(np.clip(maps, 0.0, 1.0) * 255).astype(np.uint8)
 
 
-def render_corpus(categories: int, count: int, size: int, seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def render_corpus(
+    categories: int, count: int, size: int, seed: int
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
     """All categories: maps (categories * count, 2, size, size) and their labels (categories * count,)."""
     maps = np.empty((categories * count, 2, size, size), np.uint8)
     for index in range(categories):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import ViTConfig, ViTModel
 
+PATCH = 8
 THUMBNAIL = 4
 BANDS = (1, 2, 4, 8, 16)  # edges of the frequency bands, cycles per image
 DESCRIPTION = 3 * THUMBNAIL**2 + len(BANDS) - 1
@@ -21,7 +23,7 @@ def build_backbone(size: int = 64, width: int = 192, depth: int = 8) -> ViTModel
         num_hidden_layers=depth,
         num_attention_heads=width // 64,
         intermediate_size=4 * width,
-        patch_size=8,
+        patch_size=PATCH,
         image_size=size,
         layer_norm_eps=1e-6,
         hidden_dropout_prob=0.0,
@@ -38,14 +40,14 @@ def describe(images: Tensor) -> Tensor:
 
     A 4 x 4 RGB thumbnail and the logarithm of the energy in octaves of spatial frequency.
     """
-    thumbnail = F.adaptive_avg_pool2d(images, THUMBNAIL).flatten(1)
+    thumbnail = functional.adaptive_avg_pool2d(images, THUMBNAIL).flatten(1)
     power = torch.fft.rfft2(images.mean(1)).abs().square() / images.shape[-1] ** 4
     fy = torch.fft.fftfreq(images.shape[-2], 1 / images.shape[-2])
     fx = torch.fft.rfftfreq(images.shape[-1], 1 / images.shape[-1])
     frequency = torch.hypot(fy[:, None], fx[None, :])
     bands = [
         (power * ((frequency >= low) & (frequency < high))).sum((1, 2))
-        for low, high in zip(BANDS, BANDS[1:], strict=False)
+        for low, high in pairwise(BANDS)
     ]
     description = torch.cat([thumbnail, torch.stack(bands, 1).add(1e-6).log()], 1)
     return (description - description.mean(0)) / (description.std(0) + 1e-3)
@@ -70,25 +72,25 @@ class Pretext(nn.Module):
 
     def __init__(self, backbone: ViTModel, categories: int) -> None:
         super().__init__()
-        width, patch = backbone.config.hidden_size, backbone.config.patch_size
+        width = backbone.config.hidden_size
         self.backbone = backbone
-        self.patch = patch
         self.category = nn.Linear(width, categories)
         self.description = nn.Linear(width, DESCRIPTION)
-        self.masks = nn.Linear(width, 2 * patch**2)
+        self.masks = nn.Linear(width, 2 * PATCH**2)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Category logits (batch, categories), description (batch, DESCRIPTION) and masks (batch, 2, side, side)."""
         # Any resolution that is a multiple of the patch: the position embeddings are interpolated to it.
         tokens = self.backbone(images, interpolate_pos_encoding=True).last_hidden_state
-        masks = F.fold(self.masks(tokens[:, 1:]).mT.float(), images.shape[-2:], self.patch, stride=self.patch)
+        side = (images.shape[-2], images.shape[-1])
+        masks = functional.fold(self.masks(tokens[:, 1:]).mT.float(), side, PATCH, stride=PATCH)
         return self.category(tokens[:, 0]), self.description(tokens[:, 0]), masks
 
     def losses(self, images: Tensor, masks: Tensor, labels: Tensor) -> Losses:
         """Of images and masks as :func:`pretraining.colouring.colour` makes them, and labels (batch,)."""
         logits, description, drawn = self(images)
         return Losses(
-            category=F.cross_entropy(logits.float(), labels, label_smoothing=0.1),
-            description=F.mse_loss(description.float(), describe(images)),
-            masks=F.mse_loss(drawn, masks) / masks.var(),
+            category=functional.cross_entropy(logits.float(), labels, label_smoothing=0.1),
+            description=functional.mse_loss(description.float(), describe(images)),
+            masks=functional.mse_loss(drawn, masks) / masks.var(),
         )

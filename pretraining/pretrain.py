@@ -27,7 +27,7 @@ class Recipe:
     seed: int = 0
     categories: int = 400
     renderings: int = 150
-    phases: tuple[tuple[int, int], ...] = ((32, 6000), (48, 1800), (64, 1600))  # (resolution, steps)
+    phases: tuple[tuple[int, int], ...] = ((32, 6000), (48, 1500), (64, 1100))  # (resolution, steps)
     batch: int = 64
     rate: float = 1e-3
     decay: float = 0.05
@@ -65,10 +65,11 @@ def parse_phases(text: str) -> tuple[tuple[int, int], ...]:
     try:
         phases = tuple((int(part.split(":")[0]), int(part.split(":")[1])) for part in text.split(","))
     except (ValueError, IndexError):
-        raise typer.BadParameter(f"'{text}' is not RESOLUTION:STEPS[,RESOLUTION:STEPS...], as in 32:3000,64:800.") from None
+        raise typer.BadParameter(f"'{text}' is not RESOLUTION:STEPS,RESOLUTION:STEPS, as in 32:3000,64:800.") from None
     for resolution, steps in phases:
         if resolution % 8 or not 16 <= resolution <= SIZE or steps < 1:
-            raise typer.BadParameter(f"'{resolution}:{steps}': the resolution must be a multiple of 8 in 16..{SIZE}, the steps positive.")
+            wrong = f"'{resolution}:{steps}'"
+            raise typer.BadParameter(f"{wrong}: expected a multiple of 8 in 16..{SIZE}, and a step or more.")
     return phases
 
 
@@ -94,7 +95,8 @@ def pretrain(recipe: Recipe, out: Path, every: int = 200, bf16: bool = True) -> 
             group["lr"] = recipe.rate_at(step)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             losses = model.losses(images, masks, labels[chosen])
-        (losses.category + recipe.description * losses.description + recipe.masks * losses.masks).backward()
+        total = losses.category + recipe.description * losses.description + recipe.masks * losses.masks
+        torch.autograd.backward(total)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -128,8 +130,8 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder that receives the artefact.")],
     seed: Annotated[int, typer.Option(help="Decides formulas, renderings, initialisation and order.")] = 0,
     categories: Annotated[int, typer.Option(min=2, help="Formulas to tell apart.")] = Recipe.categories,
-    renderings: Annotated[int, typer.Option(min=1, help="Renderings kept of each formula (8 KiB of memory each).")] = Recipe.renderings,
-    phases: Annotated[str, typer.Option(help="RESOLUTION:STEPS, in order.")] = "32:6000,48:1800,64:1600",
+    renderings: Annotated[int, typer.Option(min=1, help="Renderings of each formula, 8 KiB each.")] = Recipe.renderings,
+    phases: Annotated[str, typer.Option(help="RESOLUTION:STEPS, in order.")] = "32:6000,48:1500,64:1100",
     batch: Annotated[int, typer.Option(min=2, help="Images a step.")] = Recipe.batch,
     description: Annotated[float, typer.Option(min=0, help="Weight of the description's loss.")] = Recipe.description,
     masks: Annotated[float, typer.Option(min=0, help="Weight of the masks' loss.")] = Recipe.masks,

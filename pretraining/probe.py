@@ -16,7 +16,7 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import train_test_split
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from transformers import ViTModel
@@ -50,7 +50,7 @@ def features_of(backbone: ViTModel) -> Features:
 
     @torch.no_grad()
     def compute(images: Tensor) -> npt.NDArray[np.float32]:
-        chunks = [backbone(chunk).last_hidden_state[:, 0] for chunk in images.split(128)]
+        chunks = [backbone(chunk).last_hidden_state[:, 0] for chunk in torch.split(images, 128)]
         return np.asarray(torch.cat(chunks).numpy(), np.float32)
 
     return compute
@@ -65,19 +65,22 @@ def random_backbone(seed: int) -> ViTModel:
     """The same network as it is before any training."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return build_backbone(SIZE).eval()
+        return build_backbone(SIZE)
 
 
 def score(features: npt.NDArray[np.float32], data: ProbeSet) -> float:
     """Balanced accuracy on the test rows; the regularisation is chosen on a fifth of the other rows."""
     x, y = features[~data.test], data.labels[~data.test]
     fit_x, held_x, fit_y, held_y = train_test_split(x, y, test_size=0.2, random_state=0, stratify=y)
-    best = max(STRENGTHS, key=lambda c: balanced_accuracy_score(held_y, _classifier(c).fit(fit_x, fit_y).predict(held_x)))
-    predicted = _classifier(best).fit(x, y).predict(features[data.test])
+
+    def held_score(strength: float) -> float:
+        return float(balanced_accuracy_score(held_y, _classifier(strength).fit(fit_x, fit_y).predict(held_x)))
+
+    predicted = _classifier(max(STRENGTHS, key=held_score)).fit(x, y).predict(features[data.test])
     return float(balanced_accuracy_score(data.labels[data.test], predicted))
 
 
-def _classifier(strength: float) -> object:
+def _classifier(strength: float) -> Pipeline:
     return make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=500, class_weight="balanced"))
 
 
@@ -85,7 +88,7 @@ def unseen_formulas(categories: int = 60, renderings: int = 40) -> ProbeSet:
     """Formulas outside every training seed, coloured as in training; a quarter of the renderings is the test."""
     maps, labels = render_corpus(categories, renderings, SIZE, UNSEEN)
     generator = torch.Generator().manual_seed(UNSEEN)
-    chunks = [colour(chunk, SIZE, generator)[0] for chunk in torch.from_numpy(maps).split(256)]
+    chunks = [colour(chunk, SIZE, generator)[0] for chunk in torch.split(torch.from_numpy(maps), 256)]
     return ProbeSet("unseen formulas", torch.cat(chunks), labels, np.arange(len(labels)) % 4 == 3)
 
 

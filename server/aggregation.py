@@ -17,6 +17,7 @@ from flwr.serverapp.strategy.fedopt import FedOpt
 
 from fedmedpeft.exchange import Contract, ContractError, EncodedState, PeftState
 from fedmedpeft.exchange.flower import VISIT
+from fedmedpeft.exchange.peft_state import Vector
 from server.strategies import WEIGHT
 
 Weighting = Literal["samples", "sqrt", "uniform"]
@@ -58,7 +59,7 @@ class Aggregator:
         Raises:
             ContractError: the result is not finite or above the norm ceiling. State and optimiser stay as they were.
         """
-        # Flower's strategies replace their moments and never change them in place, so a shallow copy can be thrown away.
+        # Flower's strategies replace their moments and never change them in place: a shallow copy can be thrown away.
         attempt = copy.copy(self._strategy)
         _set_current(attempt, state)
         replies = [self._reply(state, update) for update in sorted(updates, key=lambda update: update.site)]
@@ -66,7 +67,7 @@ class Aggregator:
             arrays, _ = attempt.aggregate_train(round_, replies)
             if arrays is None:
                 raise ContractError("the strategy gave no result")
-            vectors = {
+            vectors: dict[str, Vector] = {
                 part: (vector.astype(np.float64) + arrays[part].numpy()).astype(np.float32)
                 for part, vector in state.vectors.items()
             }
@@ -76,7 +77,9 @@ class Aggregator:
 
     def _reply(self, state: PeftState, update: Update) -> Message:
         """What the strategy gets to see of a site: exactly one ArrayRecord and one MetricRecord."""
-        deltas = {part: Array(update.state.vectors[part] - vector) for part, vector in state.vectors.items()}
+        deltas: dict[str, Array] = {
+            part: Array(update.state.vectors[part] - vector) for part, vector in state.vectors.items()
+        }
         weight = weight_of(update.samples, self._weighting)
         content = RecordDict({"arrays": ArrayRecord(deltas), "metrics": MetricRecord({WEIGHT: weight})})
         return Message(content, 1, VISIT)
@@ -84,7 +87,7 @@ class Aggregator:
 
 def _set_current(strategy: FedAvg, state: PeftState) -> None:
     """Tell strategies with a memory where the federation stands: at zero difference to itself."""
-    zeros = {part: np.zeros_like(vector) for part, vector in state.vectors.items()}
+    zeros: dict[str, Vector] = {part: np.zeros_like(vector) for part, vector in state.vectors.items()}
     if isinstance(strategy, FedOpt):
         strategy.current_arrays = zeros
     elif isinstance(strategy, FedAvgM):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from flwr.app import Message, RecordDict
+from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from fedmedpeft.exchange import Refusal
@@ -20,6 +22,8 @@ Say = Callable[[str], None]
 _GRACE = 60.0
 _FIRST_REMINDER = 60.0
 _LONGEST_PAUSE = 3.0
+# How Flower words an exception: its class, then its text.
+_EXCEPTION = re.compile(r"<class '([\w.]{1,80})'>")
 
 
 @dataclass
@@ -88,8 +92,8 @@ class Courier:
         while open_:
             for reply in self.grid.pull_messages(list(open_)):
                 # An error that Flower makes in place of a lost node does not name the node as its sender.
-                node = open_.pop(reply.metadata.reply_to_message_id, None)
-                if node is not None:
+                if reply.metadata.reply_to_message_id in open_:
+                    node = open_.pop(reply.metadata.reply_to_message_id)
                     answers[node] = _answer(reply, down[node], time.monotonic() - began)
             elapsed = time.monotonic() - began
             if not open_ or elapsed > timeout:
@@ -117,7 +121,7 @@ class Courier:
         self, phase: str, kind: str, requests: Mapping[int, wire.AnyMessage], answers: Mapping[int, Answer]
     ) -> None:
         traffic = self.traffic.setdefault(phase, Traffic())
-        for node, answer in answers.items():
+        for answer in answers.values():
             traffic.down += answer.down
             traffic.up += answer.up
             traffic.states += answer.down > 0 and kind == wire.VISIT
@@ -134,5 +138,11 @@ def _answer(reply: Message, down: int, seconds: float) -> Answer:
 
 
 def _reason(code: int, words: str) -> str:
+    """A site's own refusals were worded to be shown. An exception's text was not: only its type is kept."""
     known = {int(refusal): refusal.name.lower() for refusal in Refusal}
-    return safe_reason(f"{known.get(code, f'Flower error {code}')}: {words.strip() or 'no reason given'}")
+    if code in known:
+        return safe_reason(f"{known[code]}: {words.strip() or 'no reason given'}")
+    if code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION:
+        raised = _EXCEPTION.match(words)
+        return f"the ClientApp raised {raised[1] if raised else 'an exception'}; the site's log has the details"
+    return safe_reason(f"Flower error {code}: {words.strip() or 'no reason given'}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fedmedpeft.backbones import BackboneRecord, load_record
 from fedmedpeft.components import ConfigError
@@ -16,6 +16,7 @@ from fedmedpeft.learner import learner_skeleton
 from server.courier import Answer, Courier
 from server.errors import FederationError, safe_reason
 
+SPLITS = ("train", "val", "test")
 # Names end up in tables and file names.
 _SITE_NAME = re.compile(r"\w[\w .:-]{0,63}")
 
@@ -31,12 +32,21 @@ class Site:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A node that takes no part, by its site's name where it gave one."""
+
+    node: int
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Federation:
     """What all its sites agree on.
 
     Args:
         sites: by name.
-        refused: reason by the name (or node) of each site left out.
+        left_out: who takes no part, and why.
         classes: in the order of their indices.
         synthetic: whether any site's images are procedural.
         fingerprint: of the backbone.
@@ -47,7 +57,7 @@ class Federation:
     """
 
     sites: tuple[Site, ...]
-    refused: dict[str, str]
+    left_out: tuple[LeftOut, ...]
     classes: tuple[str, ...]
     synthetic: bool
     fingerprint: str
@@ -57,7 +67,16 @@ class Federation:
     full_nbytes: int
 
 
-def join(courier: Courier, config: RunConfig, run: str, nodes: Sequence[int]) -> tuple[Federation, PeftState | None]:
+@dataclass(frozen=True)
+class Joined:
+    """Initial global state (None where nothing is federated), and the raw answers by node, for their byte counts."""
+
+    federation: Federation
+    state: PeftState | None
+    answers: Mapping[int, Answer]
+
+
+def join(courier: Courier, config: RunConfig, run: str, nodes: Sequence[int]) -> Joined:
     """Ask every node to introduce itself; check, and fetch the initial state (federated runs only).
 
     Raises:
@@ -68,18 +87,17 @@ def join(courier: Courier, config: RunConfig, run: str, nodes: Sequence[int]) ->
     federated = config.mode == "federated"
     asked = {flag: JoinRequest(run, flag) for flag in (False, True)}
     answers = courier.ask("join", wire.JOIN, {node: asked[federated and node == nodes[0]] for node in nodes})
-    replies, refused = read_replies(answers)
-    federation = agree(replies, config, backbone, refused)
+    replies, left_out = read_replies(answers)
+    federation = agree(replies, config, backbone, left_out)
     courier.names.update({site.node: site.name for site in federation.sites})
-    if not federated:
-        return federation, None
-    return fetch_initial_state(courier, federation, replies, asked[True])
+    state = fetch_initial_state(courier, federation, replies, asked[True]) if federated else None
+    return Joined(federation, state, answers)
 
 
-def read_replies(answers: Mapping[int, Answer]) -> tuple[dict[int, JoinReply], dict[str, str]]:
-    """Decode introductions; the second part is why a node has none, by its name or node."""
+def read_replies(answers: Mapping[int, Answer]) -> tuple[dict[int, JoinReply], list[LeftOut]]:
+    """Decode introductions; the second part says who has no valid one."""
     replies: dict[int, JoinReply] = {}
-    refused: dict[str, str] = {}
+    left_out: list[LeftOut] = []
     for node in sorted(answers):
         answer = answers[node]
         try:
@@ -94,27 +112,28 @@ def read_replies(answers: Mapping[int, Answer]) -> tuple[dict[int, JoinReply], d
                 raise ContractError("it has no training images")
             replies[node] = reply
         except ContractError as error:
-            refused[f"node {node}"] = safe_reason(str(error))
+            left_out.append(LeftOut(node, f"node {node}", safe_reason(str(error))))
         except Exception as error:
             # A broken site chooses these bytes: no way of failing to read them may end the run.
-            refused[f"node {node}"] = f"its introduction cannot be decoded ({type(error).__name__})"
-    return replies, refused
+            reason = f"its introduction cannot be decoded ({type(error).__name__})"
+            left_out.append(LeftOut(node, f"node {node}", reason))
+    return replies, left_out
 
 
 def agree(
-    replies: Mapping[int, JoinReply], config: RunConfig, backbone: BackboneRecord, refused: Mapping[str, str]
+    replies: Mapping[int, JoinReply], config: RunConfig, backbone: BackboneRecord, left_out: Sequence[LeftOut]
 ) -> Federation:
     """Keep the sites that agree on classes, manifest, backbone and initial state.
 
     Raises:
         FederationError: as many sites for one thing as for another, or fewer than ``min-sites`` left.
     """
-    circle = _Circle(dict(replies), dict(refused))
+    circle = _Circle(dict(replies), list(left_out))
     _require(circle, config)
     circle.keep(lambda reply: reply.classes, circle.most(lambda reply: reply.classes, "the classes"), "its classes")
     names = tuple(next(iter(circle.replies.values())).classes.split("\n"))
-    if len(set(names)) != len(names) or not all(names):
-        raise FederationError(f"The sites' classes {names} hold an empty or a repeated name.")
+    if len(set(names)) != len(names) or not all(name.isprintable() and name for name in names):
+        raise FederationError(f"The sites' classes {names} hold an empty, a repeated or an unprintable name.")
     manifest = exchanged_manifest(config, backbone, names)
     circle.keep(lambda reply: reply.manifest_hash, manifest.hash, "the manifest of its PEFT state")
     _require(circle, config)
@@ -124,10 +143,10 @@ def agree(
     state_hash = circle.most(lambda reply: reply.state_hash, "the initial PEFT state")
     circle.keep(lambda reply: reply.state_hash, state_hash, "its initial PEFT state")
     _require(circle, config)
-    sites = (Site(node, r.site, dict(r.samples), dict(r.skipped)) for node, r in circle.replies.items())
+    sites = (_site(node, reply) for node, reply in circle.replies.items())
     return Federation(
         sites=tuple(sorted(sites, key=lambda site: site.name)),
-        refused=circle.refused,
+        left_out=tuple(sorted(circle.left_out, key=lambda left: left.name)),
         classes=names,
         synthetic=any(reply.synthetic for reply in circle.replies.values()),
         fingerprint=fingerprint,
@@ -136,6 +155,11 @@ def agree(
         state_hash=state_hash,
         full_nbytes=learner_skeleton(backbone, "full", names).manifest().nbytes,
     )
+
+
+def _site(node: int, reply: JoinReply) -> Site:
+    samples = {split: reply.samples.get(split, 0) for split in SPLITS}
+    return Site(node, reply.site, samples, {safe_reason(why): number for why, number in reply.skipped.items()})
 
 
 def exchanged_manifest(config: RunConfig, backbone: BackboneRecord, classes: Sequence[str]) -> Manifest:
@@ -152,7 +176,7 @@ def exchanged_manifest(config: RunConfig, backbone: BackboneRecord, classes: Seq
 
 def fetch_initial_state(
     courier: Courier, federation: Federation, replies: Mapping[int, JoinReply], request: JoinRequest
-) -> tuple[Federation, PeftState]:
+) -> PeftState:
     """The initial state that all sites vouch for, from the first site whose state has the agreed hash.
 
     Raises:
@@ -167,7 +191,7 @@ def fetch_initial_state(
             if reply.state is not None:
                 state = federation.contract.admit(reply.state)
                 if state.hash() == federation.state_hash:
-                    return federation, state
+                    return state
         except ContractError:
             continue
     raise FederationError("No site could give the initial PEFT state that all of them vouch for; see the sites' logs.")
@@ -176,9 +200,9 @@ def fetch_initial_state(
 class _Circle:
     """Sites that still agree, and why the others do not."""
 
-    def __init__(self, replies: dict[int, JoinReply], refused: dict[str, str]) -> None:
+    def __init__(self, replies: dict[int, JoinReply], left_out: list[LeftOut]) -> None:
         self.replies = replies
-        self.refused = refused
+        self.left_out = left_out
 
     def most(self, key: Callable[[JoinReply], str], what: str) -> str:
         """The value that most sites have. Raises FederationError for a tie."""
@@ -195,12 +219,13 @@ class _Circle:
         for node, reply in list(self.replies.items()):
             if key(reply) != value:
                 shown = key(reply)[:12].replace("\n", ", ")
-                self.refused[reply.site] = safe_reason(f"{what} differs from the federation's ({shown or 'none'}...)")
+                reason = safe_reason(f"{what} differs from the federation's ({shown or 'none'}...)")
+                self.left_out.append(LeftOut(node, reply.site, reason))
                 del self.replies[node]
 
 
 def _require(circle: _Circle, config: RunConfig) -> None:
     needed = config.min_sites if config.mode == "federated" else 1
     if len(circle.replies) < needed:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in sorted(circle.refused.items()))
+        reasons = "; ".join(f"{left.name}: {left.reason}" for left in circle.left_out)
         raise FederationError(f"{len(circle.replies)} sites can take part, {needed} are needed. Left out: {reasons}.")

@@ -6,16 +6,17 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from flwr.app import RecordDict
 
 from fedmedpeft.exchange import Contract, ContractError, PeftState, Scores, VisitReply
 from fedmedpeft.exchange import flower as wire
-from fedmedpeft.tasks import METRICS
+from fedmedpeft.tasks import metrics_of_confusion
 from server.courier import Answer
 from server.errors import safe_reason
 
 
-class Quarantined(Exception):
+class Quarantined(Exception):  # noqa: N818 - it names what happens to the answer
     """This answer is left out; ``str()`` is the reason, short enough for a table."""
 
 
@@ -72,7 +73,7 @@ def vet_visit(answer: Answer, expected: Expected) -> Vetted:
 
 
 def vet_scores(scores: Mapping[str, Scores], classes: int) -> dict[str, Scores]:
-    """Scores whose counts add up, with the metrics that this project defines and no others.
+    """Scores whose counts add up. All metrics but AUROC, which needs more than counts, are computed anew from them.
 
     Raises:
         Quarantined: counts that do not fit the classes or the number of samples, or a loss that is not finite.
@@ -83,9 +84,17 @@ def vet_scores(scores: Mapping[str, Scores], classes: int) -> dict[str, Scores]:
             raise Quarantined(f"confusion counts of '{safe_reason(split)}' do not fit {score.samples} samples")
         if score.samples and not math.isfinite(score.loss):
             raise Quarantined(f"loss of '{safe_reason(split)}' is not finite")
-        metrics = {name: value for name, value in score.metrics.items() if name in METRICS}
-        vetted[split] = Scores(score.samples, score.loss, metrics, score.confusion)
+        vetted[split] = Scores(score.samples, score.loss, _metrics(score), score.confusion)
     return vetted
+
+
+def _metrics(score: Scores) -> dict[str, float]:
+    if not score.samples:
+        return {}
+    size = math.isqrt(len(score.confusion))
+    metrics = metrics_of_confusion(np.array(score.confusion, dtype=np.int64).reshape(size, size))
+    auroc = score.metrics.get("auroc", math.nan)
+    return metrics | ({"auroc": auroc} if 0 <= auroc <= 1 else {})
 
 
 def _decoded(content: RecordDict) -> VisitReply:

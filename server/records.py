@@ -33,7 +33,7 @@ class SiteRecord:
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """One round. ``scores`` (validation, by site) are of the state after this round; they arrive with the next visit."""
+    """One round. ``scores`` (validation, by site) are of the state after it, and arrive with the next visit."""
 
     round: int
     asked: int

@@ -81,16 +81,12 @@ def _fedavgm(options: MomentumOptions) -> FedAvg:
 
 @STRATEGIES.register("fedadam", MomentsOptions)
 def _fedadam(options: MomentsOptions) -> FedAvg:
-    return FedAdam(
-        weighted_by_key=WEIGHT, eta=options.lr, beta_1=options.beta1, beta_2=options.beta2, tau=options.tau
-    )
+    return FedAdam(weighted_by_key=WEIGHT, eta=options.lr, beta_1=options.beta1, beta_2=options.beta2, tau=options.tau)
 
 
 @STRATEGIES.register("fedyogi", MomentsOptions)
 def _fedyogi(options: MomentsOptions) -> FedAvg:
-    return FedYogi(
-        weighted_by_key=WEIGHT, eta=options.lr, beta_1=options.beta1, beta_2=options.beta2, tau=options.tau
-    )
+    return FedYogi(weighted_by_key=WEIGHT, eta=options.lr, beta_1=options.beta1, beta_2=options.beta2, tau=options.tau)
 
 
 @STRATEGIES.register("fedadagrad", AdaptiveOptions)

@@ -32,7 +32,9 @@ def tiny_record() -> BackboneRecord:
         architecture=Architecture(
             hidden_size=16, depth=2, heads=2, ffn_size=32, patch_size=8, image_size=32, layer_norm_eps=1e-6
         ),
-        preprocessing=Preprocessing(image_size=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), interpolation="bilinear"),
+        preprocessing=Preprocessing(
+            image_size=32, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3), interpolation="bilinear"
+        ),
     )
 
 

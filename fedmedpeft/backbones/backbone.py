@@ -89,7 +89,9 @@ class Backbone(nn.Module):
             expected = 1 if role in ("embed", "norm") else len(self.blocks)
             found = len(self.places(role))
             if found != expected:
-                raise ValueError(f"Backbone '{self.record.name}': role '{role}' found {found} times, expected {expected}.")
+                raise ValueError(
+                    f"Backbone '{self.record.name}': role '{role}' found {found} times, expected {expected}."
+                )
         covered = {id(parameter) for parameter in self.original_parameters().values()}
         missing = [name for name, parameter in self.named_parameters() if id(parameter) not in covered]
         if missing:
@@ -117,4 +119,5 @@ class Backbone(nn.Module):
         tokens = self.embed(pixels)
         for block in self.blocks:
             tokens = block(tokens)
-        return self.norm(tokens[:, 0])
+        feature: torch.Tensor = self.norm(tokens[:, 0])
+        return feature

@@ -1,20 +1,19 @@
-"""Find a backbone by name or directory, read it, and never load half of it silently."""
+"""Read a backbone and check it: half a checkpoint is never loaded silently."""
 
 from __future__ import annotations
 
-import json
-from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import ViTConfig, ViTModel
-from transformers.utils import cached_file
+from transformers.utils import logging
 
 from fedmedpeft.backbones.backbone import Backbone
+from fedmedpeft.backbones.checkpoint_files import EMBEDDED, CheckpointFiles, embedded_directory, locate, read_json
 from fedmedpeft.backbones.fingerprint import fingerprint
 from fedmedpeft.backbones.positions import resize_positions
 from fedmedpeft.backbones.record import Architecture, BackboneRecord, Preprocessing
@@ -22,20 +21,11 @@ from fedmedpeft.backbones.timm_checkpoint import from_timm, is_timm, timm_archit
 from fedmedpeft.backbones.vit import architecture_of, vit_backbone, vit_config
 from fedmedpeft.components import ConfigError, explain
 
-EMBEDDED = "embedded"
-"""The name of the small ViT that ships with the package (see docs/embedded-backbone.md)."""
+logging.disable_progress_bar()
 
 # A checkpoint may carry these beside the backbone; the task brings its own head.
 _HEADS = ("classifier.", "pooler.")
 _RESAMPLING = {2: "bilinear", 3: "bicubic"}
-
-
-class _Files(NamedTuple):
-    """Where a checkpoint lies. ``weights`` is None where only the configuration was asked for."""
-
-    config: dict[str, Any]
-    preprocessing: dict[str, Any]
-    weights: Path | None
 
 
 def load_record(name: str, *, revision: str = "", image_size: int = 0) -> BackboneRecord:
@@ -49,12 +39,12 @@ def load_record(name: str, *, revision: str = "", image_size: int = 0) -> Backbo
     Raises:
         ConfigError: nothing there, not a ViT, or an image size that is not a multiple of the patch.
     """
-    files = _locate(name, revision, weights=False)
-    if "model_type" in files.config:
+    files = locate(name, revision, weights=False)
+    if files.is_hugging_face:
         architecture = _hf_architecture(name, files.config)
     else:
-        located = _locate(name, revision, weights=True)
-        architecture = timm_architecture(_read_weights(name, located.weights), files.config)
+        weights = locate(name, revision, weights=True).weights
+        architecture = timm_architecture(_read_weights(name, weights), files.config)
     return _record(name, architecture, files, image_size)
 
 
@@ -64,98 +54,27 @@ def load_backbone(name: str, *, revision: str = "", image_size: int = 0, device:
     Raises:
         ConfigError: also where a tensor is missing, unknown, of another shape or not finite.
     """
-    files = _locate(name, revision, weights=True)
+    files = locate(name, revision, weights=True)
     tensors = _read_weights(name, files.weights)
-    if is_timm(tensors):
-        architecture = timm_architecture(tensors, files.config)
-        tensors = from_timm(tensors)
-        model = ViTModel(vit_config(architecture), add_pooling_layer=False)
-        problems = _problems(*model.load_state_dict({k: v.float() for k, v in tensors.items()}, strict=False))
-    else:
-        architecture = _hf_architecture(name, files.config)
-        assert files.weights is not None
-        # from_pretrained also understands the key names that earlier versions of transformers wrote.
-        model, info = ViTModel.from_pretrained(
-            str(files.weights.parent),
-            add_pooling_layer=False,
-            use_safetensors=True,
-            local_files_only=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
-        problems = _problems(info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
+    model, problems = _from_timm(tensors, files) if is_timm(tensors) else _from_hugging_face(name, files)
     if problems:
         raise ConfigError(f"Backbone '{name}' does not fit its architecture: {problems}. Check that it is a plain ViT.")
     _refuse_non_finite(name, model)
+    architecture = architecture_of(model.config)
+    if name == EMBEDDED:
+        _check_release(fingerprint(architecture, model.state_dict()))
     record = _record(name, architecture, files, image_size)
     mark = fingerprint(record.architecture, model.state_dict())
     return vit_backbone(_at_size(model, record), record, mark).to(device)
 
 
-def _record(name: str, architecture: Architecture, files: _Files, image_size: int) -> BackboneRecord:
+def _record(name: str, architecture: Architecture, files: CheckpointFiles, image_size: int) -> BackboneRecord:
     try:
         preprocessing = _preprocessing(files, architecture.image_size)
         record = BackboneRecord(name=name, architecture=architecture, preprocessing=preprocessing)
         return record.at_image_size(image_size) if image_size else record
     except ValidationError as error:
         raise ConfigError(f"Backbone '{name}': {explain(error)}.") from None
-
-
-def _locate(name: str, revision: str, *, weights: bool) -> _Files:
-    directory = Path(str(resources.files("fedmedpeft.backbones") / EMBEDDED)) if name == EMBEDDED else Path(name)
-    if directory.is_dir():
-        if revision:
-            raise ConfigError(f"backbone-revision='{revision}' applies to Hugging Face names; '{name}' is local.")
-        return _local_files(name, directory)
-    if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise ConfigError(
-            f"backbone='{name}' is neither '{EMBEDDED}', nor a directory on this machine, nor a Hugging Face name "
-            "(organisation/model). Give an absolute path to the directory that holds config.json."
-        )
-    return _hub_files(name, revision, weights=weights)
-
-
-def _local_files(name: str, directory: Path) -> _Files:
-    config = _read_json(directory / "config.json")
-    if config is None:
-        raise ConfigError(f"backbone='{name}': no config.json in it. Save the model with save_pretrained() there.")
-    found = sorted(directory.glob("*.safetensors"))
-    if len(found) != 1:
-        raise ConfigError(f"backbone='{name}': {len(found)} *.safetensors files in it, expected exactly one.")
-    preprocessing = _read_json(directory / "preprocessing.json") or _read_json(directory / "preprocessor_config.json")
-    return _Files(config, preprocessing or {}, found[0])
-
-
-def _hub_files(name: str, revision: str, *, weights: bool) -> _Files:
-    def fetch(filename: str, *, required: bool) -> Path | None:
-        path = cached_file(name, filename, revision=revision or None, _raise_exceptions_for_missing_entries=required)
-        return Path(path) if path else None
-
-    try:
-        config = fetch("config.json", required=True)
-        preprocessing = fetch("preprocessor_config.json", required=False)
-        tensors = fetch("model.safetensors", required=True) if weights else None
-    except OSError as error:
-        first_line = str(error).splitlines()[0]
-        raise ConfigError(
-            f"backbone='{name}'{f' at {revision}' if revision else ''} could not be fetched: {first_line} "
-            "Offline, download it once and give its directory, or use backbone='embedded'."
-        ) from None
-    assert config is not None
-    return _Files(_read_json(config) or {}, (preprocessing and _read_json(preprocessing)) or {}, tensors)
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"'{path.name}' of the backbone is not valid JSON: {error}.") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"'{path.name}' of the backbone holds a {type(content).__name__}, expected an object.")
-    return content
 
 
 def _read_weights(name: str, path: Path | None) -> dict[str, torch.Tensor]:
@@ -174,12 +93,29 @@ def _hf_architecture(name: str, config: dict[str, Any]) -> Architecture:
     return architecture_of(ViTConfig(**config))
 
 
-def _preprocessing(files: _Files, image_size: int) -> Preprocessing:
-    """From the backbone's own record; ViT's published mean = std = 0.5 where it says nothing."""
-    said = {**files.config, **files.config.get("pretrained_cfg", {}), **files.preprocessing}
-    interpolation = said.get("interpolation") or _RESAMPLING.get(said.get("resample", 2), "bilinear")
-    mean, std = (said.get(ours) or said.get(theirs) or [0.5] * 3 for ours, theirs in (("mean", "image_mean"), ("std", "image_std")))
-    return Preprocessing(image_size=image_size, mean=tuple(mean), std=tuple(std), interpolation=interpolation)
+def _from_timm(tensors: dict[str, torch.Tensor], files: CheckpointFiles) -> tuple[ViTModel, str]:
+    """The model, and what is wrong with it."""
+    model = ViTModel(vit_config(timm_architecture(tensors, files.config)), add_pooling_layer=False)
+    widened = {name: tensor.float() for name, tensor in from_timm(tensors).items()}
+    return model, _problems(*model.load_state_dict(widened, strict=False))
+
+
+def _from_hugging_face(name: str, files: CheckpointFiles) -> tuple[ViTModel, str]:
+    """The model, and what is wrong with it; understands the key names of earlier versions of transformers too."""
+    _hf_architecture(name, files.config)
+    assert files.weights is not None
+    loaded: Any = ViTModel.from_pretrained(
+        str(files.weights.parent),
+        add_pooling_layer=False,
+        use_safetensors=True,
+        local_files_only=True,
+        dtype=torch.float32,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+        attn_implementation="sdpa",
+    )
+    model, info = loaded
+    return model, _problems(info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
 
 
 def _problems(missing: Any, unexpected: Any, mismatched: Any = ()) -> str:
@@ -195,6 +131,22 @@ def _refuse_non_finite(name: str, model: ViTModel) -> None:
     for key, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise ConfigError(f"backbone='{name}': tensor '{key}' has values that are not finite. Fetch it again.")
+
+
+def _check_release(mark: str) -> None:
+    """The embedded backbone must be the one that was released; a damaged installation is found here."""
+    released = read_json(embedded_directory() / "fingerprint.json") or {}
+    if mark != released.get("sha256"):
+        raise ConfigError("The embedded backbone's weights are not those that were released. Install fedmedpeft again.")
+
+
+def _preprocessing(files: CheckpointFiles, image_size: int) -> Preprocessing:
+    """From the backbone's own record; ViT's published mean = std = 0.5 where it says nothing."""
+    said = {**files.config, **files.config.get("pretrained_cfg", {}), **files.preprocessing}
+    interpolation = said.get("interpolation") or _RESAMPLING.get(said.get("resample", 2), "bilinear")
+    mean = said.get("mean") or said.get("image_mean") or [0.5] * 3
+    std = said.get("std") or said.get("image_std") or [0.5] * 3
+    return Preprocessing(image_size=image_size, mean=tuple(mean), std=tuple(std), interpolation=interpolation)
 
 
 def _at_size(model: ViTModel, record: BackboneRecord) -> ViTModel:

@@ -64,7 +64,7 @@ class BackboneRecord(BaseModel):
         return BackboneRecord(name=self.name, architecture=architecture, preprocessing=preprocessing)
 
 
-# The published sizes (same paper, table 1; Ti and S from Touvron et al., ICML 2021), for counting before anything is loaded.
+# The published sizes (same paper, table 1; Ti and S: Touvron et al., ICML 2021), to count before anything is loaded.
 _SIZES = {"ti": (192, 12, 3, 768), "s": (384, 12, 6, 1536), "b": (768, 12, 12, 3072), "l": (1024, 24, 16, 4096)}
 
 

@@ -40,8 +40,8 @@ def architecture_of(config: ViTConfig) -> Architecture:
 
 
 def vit_config(architecture: Architecture) -> ViTConfig:
-    """The Hugging Face configuration with these sizes."""
-    return ViTConfig(
+    """The Hugging Face configuration with these sizes; attention runs in torch's fused kernel."""
+    config = ViTConfig(
         hidden_size=architecture.hidden_size,
         num_hidden_layers=architecture.depth,
         num_attention_heads=architecture.heads,
@@ -51,8 +51,9 @@ def vit_config(architecture: Architecture) -> ViTConfig:
         layer_norm_eps=architecture.layer_norm_eps,
         hidden_act=architecture.activation,
         qkv_bias=architecture.qkv_bias,
-        attn_implementation="sdpa",
     )
+    config._attn_implementation = "sdpa"
+    return config
 
 
 def vit_backbone(model: ViTModel, record: BackboneRecord, fingerprint: str = "") -> Backbone:

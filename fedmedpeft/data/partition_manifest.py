@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
+from fedmedpeft.atomic_file import write_atomically
 from fedmedpeft.components import suggest
 from fedmedpeft.data import partition_file
 from fedmedpeft.data.errors import DataError
@@ -70,16 +69,7 @@ class PartitionManifest:
 
     def save(self, path: Path | str) -> None:
         """Write one JSON file, all or nothing; the same partition always gives the same bytes."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-                file.write(self._text())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink()
-            raise
+        write_atomically(Path(path), self._text())
 
     @classmethod
     def load(cls, path: Path | str) -> Self:

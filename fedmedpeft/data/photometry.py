@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 from PIL import Image, ImageFilter
+from pydantic import ConfigDict
 
 _DECIMALS = 4
 
@@ -23,6 +25,9 @@ class Photometry:
         noise: standard deviation of the sensor noise, in units of full scale.
         vignette: how much darker the corners are, 0 (not at all) to 1 (black).
     """
+
+    # Where a partition file is read, a property misspelt there must not pass for the default.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
     gamma: float = 1.0

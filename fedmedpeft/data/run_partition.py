@@ -29,7 +29,7 @@ def partition_for(config: RunConfig, source: Source, sites: int) -> PartitionMan
     spec = parse_spec(config.partition)
     if spec.name == FROM_FILE:
         if set(spec.options) != {"path"}:
-            raise ConfigError(f"partition='{spec}': 'file' takes one option, path. Write file(path=/dir/partition.json).")
+            raise ConfigError(f"partition='{spec}': 'file' takes one option, path. Write file(path=/dir/p.json).")
         partition = PartitionManifest.load(FileOptions.model_validate(dict(spec.options)).path)
         partition.check(source.table)
     else:

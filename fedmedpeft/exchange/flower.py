@@ -111,7 +111,12 @@ def _encode_mapping(name: str, value: Mapping[str, Any]) -> dict[str, MetricReco
         return {f"{_COUNTS}{name}": MetricRecord(dict(value))} if value else {}
     return {
         f"{_SCORES}{split}": MetricRecord(
-            {"samples": s.samples, "loss": s.loss, "confusion": s.confusion, **{f"metric.{k}": v for k, v in s.metrics.items()}}
+            {
+                "samples": s.samples,
+                "loss": s.loss,
+                "confusion": s.confusion,
+                **{f"metric.{k}": v for k, v in s.metrics.items()},
+            }
         )
         for split, s in value.items()
     }
@@ -150,7 +155,9 @@ def _one_score(record: MetricRecord) -> Scores:
     samples, loss, confusion = record.get("samples"), record.get("loss"), record.get("confusion")
     if not (isinstance(samples, int) and isinstance(loss, float) and isinstance(confusion, list)):
         raise ContractError("scores without samples, loss or confusion counts")
-    return Scores(samples, loss, {k: float(v) for k, v in metrics.items() if isinstance(v, float)}, [int(c) for c in confusion])
+    return Scores(
+        samples, loss, {k: float(v) for k, v in metrics.items() if isinstance(v, float)}, [int(c) for c in confusion]
+    )
 
 
 def _state(content: RecordDict) -> EncodedState | None:

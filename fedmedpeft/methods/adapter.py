@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
@@ -15,7 +16,7 @@ from fedmedpeft.components import Options
 from fedmedpeft.methods.initialiser import Initialiser
 from fedmedpeft.methods.method import Method, register_method
 
-_ACTIVATIONS = {"relu": functional.relu, "gelu": functional.gelu}
+_ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"relu": functional.relu, "gelu": functional.gelu}
 
 
 class AdapterOptions(Options):
@@ -31,11 +32,12 @@ class SequentialAdapter(Inserted):
     def __init__(self, base: nn.Module, down: nn.Linear, up: nn.Linear, activation: str) -> None:
         super().__init__()
         self.base, self.down, self.up = base, down, up
-        self.activation = _ACTIVATIONS[activation]
+        self.activation = activation
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden: torch.Tensor = self.base(x)
-        return hidden + self.up(self.activation(self.down(hidden)))
+        update: torch.Tensor = self.up(_ACTIVATIONS[self.activation](self.down(hidden)))
+        return hidden + update
 
 
 @register_method("adapter", AdapterOptions)

@@ -31,7 +31,9 @@ class LoraOptions(Options):
     def _known_targets(cls, value: str) -> str:
         for target in value.split(","):
             if target not in _PROJECTIONS:
-                raise ValueError(f"no projection '{target}'.{suggest(target, _PROJECTIONS)} Known: {', '.join(_PROJECTIONS)}")
+                raise ValueError(
+                    f"no projection '{target}'.{suggest(target, _PROJECTIONS)} Known: {', '.join(_PROJECTIONS)}"
+                )
         return value
 
 
@@ -44,8 +46,9 @@ class LoraLinear(Inserted):
         self.scale, self.drop = scale, drop
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.base(x)
         update: torch.Tensor = self.up(self.down(dropout(x, self.drop, self.training)))
-        return self.base(x) + self.scale * update
+        return output + self.scale * update
 
 
 @register_method("lora", LoraOptions)
@@ -68,5 +71,5 @@ class Lora(Method):
             up = init.linear(b, options.rank, base.out_features, std=0.0, bias=False)
             scale = options.alpha / options.rank
             place.wrap(partial(LoraLinear, down=down, up=up, scale=scale, drop=options.dropout))
-            exchanged |= {a: down.weight, b: up.weight}
+            exchanged |= {a: down.get_parameter("weight"), b: up.get_parameter("weight")}
         return exchanged

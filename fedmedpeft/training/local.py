@@ -100,8 +100,9 @@ class LocalTrainer:
 
     def _logits(self, split: Split, rows: torch.Tensor) -> torch.Tensor:
         if self.cache is None:
-            return self.learner(split.images[rows])
-        logits: torch.Tensor = self.learner.head(self.cache.features(self.learner, split)[rows])
+            logits: torch.Tensor = self.learner(split.images[rows])
+        else:
+            logits = self.learner.head(self.cache.features(self.learner, split)[rows])
         return logits
 
     def _parameters(self) -> list[torch.nn.Parameter]:

@@ -21,7 +21,9 @@ def test_flower_installs_nothing_at_run_time() -> None:
     def name(requirement: str) -> str:
         return requirement.split(";")[0].split("[")[0].split(">")[0].strip()
 
-    overridden = {name(item) for item in _PYPROJECT["tool"]["uv"]["override-dependencies"] if "python_version < '3'" in item}
+    overridden = {
+        name(item) for item in _PYPROJECT["tool"]["uv"]["override-dependencies"] if "python_version < '3'" in item
+    }
     assert {name(item) for item in _PYPROJECT["project"]["dependencies"]} <= overridden
 
 

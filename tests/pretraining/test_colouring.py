@@ -50,7 +50,8 @@ def test_the_object_shows_where_its_mask_says() -> None:
     images, masks = _colour(64, seed=3)
     inside = masks[:, :1] > 0.5
     enough = (inside.float().mean((1, 2, 3)) > 0.05) & (inside.float().mean((1, 2, 3)) < 0.95)
-    shuffled = inside.flatten(2)[:, :, torch.randperm(64 * 64, generator=torch.Generator().manual_seed(0))].view_as(inside)
+    order = torch.randperm(64 * 64, generator=torch.Generator().manual_seed(0))
+    shuffled = inside.flatten(2)[:, :, order].view_as(inside)
 
     def contrast(mask: torch.Tensor) -> torch.Tensor:
         mean_in = (images * mask).sum((2, 3)) / mask.sum((2, 3)).clamp(min=1)

@@ -53,6 +53,7 @@ def test_a_harmonic_of_order_k_makes_k_lobes() -> None:
     inside = np.argwhere(cover > 0.5)
     y, x = (inside - inside.mean(0)).T
     angle, radius = np.arctan2(y, x), np.hypot(y, x)
-    extent = np.array([radius[np.abs(np.angle(np.exp(1j * (angle - a)))) < 0.1].max() for a in np.linspace(0, 2 * np.pi, 60)[:-1]])
+    directions = np.linspace(0, 2 * np.pi, 60)[:-1]
+    extent = np.array([radius[np.abs(np.angle(np.exp(1j * (angle - a)))) < 0.1].max() for a in directions])
 
     assert np.abs(np.fft.rfft(extent - extent.mean())).argmax() == 5

@@ -5,7 +5,16 @@ import pytest
 import torch
 
 from fedmedpeft.data import build_source
-from pretraining.probe import ProbeSet, features_of, from_source, markdown, pixels_of, random_backbone, score, unseen_formulas
+from pretraining.probe import (
+    ProbeSet,
+    features_of,
+    from_source,
+    markdown,
+    pixels_of,
+    random_backbone,
+    score,
+    unseen_formulas,
+)
 
 
 def _set(images: torch.Tensor, labels: np.ndarray) -> ProbeSet:

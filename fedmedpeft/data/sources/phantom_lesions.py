@@ -23,18 +23,18 @@ def render(kind: str, size: int, zoom: float, *, rng: np.random.Generator, tissu
     grid = (x / np.float32(zoom), y / np.float32(zoom))
     picture = _tissue(size, tissue, rng)
     colour = _lesion_colour(picture, rng)
-    for _ in range(int(rng.integers(0, 4))):
+    for _ in range(int(rng.integers(0, 3))):
         _paint(picture, 0.6 * _spot(grid, rng, radius=rng.uniform(0.04, 0.12)), colour + 0.08 * _triple(rng))
     if kind != "clear":
         for mask in _lesions(kind, grid, rng):
-            strength = rng.uniform(0.24, 0.55) if kind == "mottled" else rng.uniform(0.0, 0.22)
+            strength = rng.uniform(0.3, 0.65) if kind == "mottled" else rng.uniform(0.0, 0.18)
             _paint(picture, mask, colour, _texture(size, rng, strength))
     return Image.fromarray(np.rint(np.clip(picture, 0.0, 1.0) * 255).astype(np.uint8))
 
 
 def _lesions(kind: str, grid: _Grid, rng: np.random.Generator) -> list[np.ndarray]:
     """Opacity masks [size, size] in 0..1, one per lesion."""
-    roughness = rng.uniform(0.1, 0.3) if kind == "spiculated" else rng.uniform(0.0, 0.1)
+    roughness = rng.uniform(0.15, 0.35) if kind == "spiculated" else rng.uniform(0.0, 0.08)
     masks = []
     for centre, radius in _places(kind, rng):
         mask = _blob(grid, rng, centre, radius, roughness)
@@ -46,13 +46,13 @@ def _lesions(kind: str, grid: _Grid, rng: np.random.Generator) -> list[np.ndarra
 
 def _places(kind: str, rng: np.random.Generator) -> list[tuple[np.ndarray, float]]:
     """Centre and radius of each lesion; several lie round a common centre and may still touch."""
-    centre, radius = rng.uniform(-0.25, 0.25, size=2), rng.uniform(0.3, 0.52)
+    centre, radius = rng.uniform(-0.25, 0.25, size=2), rng.uniform(0.34, 0.56)
     if kind != "multifocal":
         return [(centre, radius)]
     count, turn = int(rng.integers(2, 5)), rng.uniform(0, 2 * np.pi)
     angles = turn + 2 * np.pi * np.arange(count) / count + rng.uniform(-0.3, 0.3, size=count)
-    around = np.stack([np.cos(angles), np.sin(angles)], axis=1) * rng.uniform(0.25, 0.6, size=(count, 1))
-    return [(centre / 2 + offset, radius * rng.uniform(0.4, 0.75)) for offset in around]
+    around = np.stack([np.cos(angles), np.sin(angles)], axis=1) * rng.uniform(0.35, 0.62, size=(count, 1))
+    return [(centre / 2 + offset, radius * rng.uniform(0.35, 0.65)) for offset in around]
 
 
 def _blob(grid: _Grid, rng: np.random.Generator, centre: np.ndarray, radius: float, roughness: float) -> np.ndarray:
@@ -98,7 +98,7 @@ def _tissue(size: int, tissue: np.random.Generator, rng: np.random.Generator) ->
 
 def _lesion_colour(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Darker and redder than the tissue by a random contrast."""
-    contrast = rng.uniform(0.14, 0.42)
+    contrast = rng.uniform(0.17, 0.45)
     direction = np.array([0.8, 1.1, 1.0], dtype=np.float32) + np.float32(0.18) * _triple(rng)
     colour: np.ndarray = picture.mean(axis=(0, 1)) - np.float32(contrast) * direction
     return colour

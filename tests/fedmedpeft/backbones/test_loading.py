@@ -141,4 +141,6 @@ def test_pretrained_timm_checkpoint_gives_its_reference_output(shared_data: Path
     pixels = torch.sin(0.05 * position[:, None] + 0.07 * position + channel)
     with torch.no_grad():
         feature = load_backbone(str(directory))(pixels)[0, :8]
-    torch.testing.assert_close(feature, torch.tensor(reference["cls_feature_first8"]), atol=reference["tolerance"], rtol=0)
+    torch.testing.assert_close(
+        feature, torch.tensor(reference["cls_feature_first8"]), atol=reference["tolerance"], rtol=0
+    )

@@ -46,7 +46,9 @@ def test_renaming_gives_back_every_tensor(tiny_backbone: Path) -> None:
 
 def test_sizes_are_read_from_shapes(tiny_backbone: Path) -> None:
     architecture = timm_architecture(_as_timm(tiny_backbone), {"num_heads": 2})
-    assert architecture == load_backbone(str(tiny_backbone)).record.architecture.model_copy(update={"layer_norm_eps": 1e-6})
+    assert architecture == load_backbone(str(tiny_backbone)).record.architecture.model_copy(
+        update={"layer_norm_eps": 1e-6}
+    )
 
 
 def test_variants_of_vit_are_refused(tiny_backbone: Path) -> None:

@@ -13,7 +13,13 @@ from fedmedpeft.learner import HEAD, Learner, learner_skeleton
 from fedmedpeft.methods import METHODS, Initialiser
 from fedmedpeft.tasks import Classification
 
-_COMPOSITIONS = [*METHODS.names(), "lora+vpt-deep", "adapter+lora(targets='q,v,ffn_out')", "bitfit+layernorm", "vpt-deep+vpt-shallow"]
+_COMPOSITIONS = [
+    *METHODS.names(),
+    "lora+vpt-deep",
+    "adapter+lora(targets='q,v,ffn_out')",
+    "bitfit+layernorm",
+    "vpt-deep+vpt-shallow",
+]
 # These change the function at round 0 by their nature: prompts are tokens that the frozen model never saw.
 _CHANGES_THE_START = ("vpt",)
 
@@ -95,10 +101,7 @@ def test_the_order_of_composition_does_not_matter(tiny_backbone: Path, one: str,
 
 @pytest.mark.parametrize("method", METHODS.names())
 def test_keys_and_values_do_not_depend_on_what_else_is_inserted(tiny_backbone: Path, method: str) -> None:
-    if method in ("lora", "full", "bitfit", "layernorm", "head"):
-        partner = "vpt-deep"
-    else:
-        partner = "lora"
+    partner = "lora" if method in ("adapter", "vpt-deep", "vpt-shallow") else "vpt-deep"
     alone, composed = _learner(tiny_backbone, method), _learner(tiny_backbone, f"{method}+{partner}")
     for name, trainable in alone.trainables.items():
         assert torch.equal(trainable.parameter, composed.trainables[name].parameter), name
@@ -145,7 +148,7 @@ def test_counts_on_vit_b(method: str, parameters: int) -> None:
 @pytest.mark.parametrize("method", METHODS.names())
 def test_every_method_says_what_it_is(method: str) -> None:
     factory = METHODS.factory(method)
-    assert factory.summary and factory.source and factory.learning_rate > 0  # type: ignore[attr-defined]
+    assert all([factory.summary, factory.source, factory.learning_rate > 0])  # type: ignore[attr-defined]
     assert all(field.description for field in METHODS.options_type(method).model_fields.values())
 
 

@@ -11,7 +11,9 @@ from fedmedpeft.methods import METHODS, Initialiser
 def test_equals_the_merged_weight(tiny_backbone: Path) -> None:
     """x (W + alpha/r B A)^T, computed by merging into the weight of an untouched copy."""
     adapted, merged = load_backbone(str(tiny_backbone)), load_backbone(str(tiny_backbone))
-    parameters = METHODS.build("lora(rank=3, alpha=6, targets='q,ffn_in')").insert(adapted, Initialiser(0, torch.device("cpu")))
+    parameters = METHODS.build("lora(rank=3, alpha=6, targets='q,ffn_in')").insert(
+        adapted, Initialiser(0, torch.device("cpu"))
+    )
     for index, parameter in enumerate(parameters.values()):
         parameter.data = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(index))
     for place in merged.places("q", "ffn_in"):

@@ -1,0 +1,48 @@
+"""Take a run's result anywhere: a saved adapter and its backbone become a model again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fedmedpeft.adapter_file import read_adapter
+from fedmedpeft.backbones import load_backbone
+from fedmedpeft.components import ConfigError
+from fedmedpeft.learner import Learner, resolve_device
+from fedmedpeft.tasks import Classification
+
+
+def load_learner(directory: Path | str, backbone: str | None = None, device: str = "auto") -> Learner:
+    """The fine-tuned model of a run, ready to evaluate: uint8 images [B, 3, S, S] -> logits [B, C].
+
+    Parts that stayed personal at the sites are not in the adapter; they start as they did in training.
+
+    Args:
+        directory: a run's ``adapter/``.
+        backbone: name or directory of the backbone; None: the name the run knew it by.
+        device: auto, cpu, cuda or cuda:N.
+
+    Raises:
+        ConfigError: a damaged or foreign adapter, or a backbone with another fingerprint.
+
+    Example:
+        >>> learner = load_learner("runs/lora-phantoms/adapter")  # doctest: +SKIP
+        >>> learner(images).argmax(1)  # doctest: +SKIP
+    """
+    saved = read_adapter(directory)
+    record = saved.config.backbone
+    name = backbone or record.name
+    frozen = load_backbone(name, image_size=record.architecture.image_size, device=resolve_device(device))
+    if frozen.fingerprint != saved.config.fingerprint:
+        raise ConfigError(
+            f"The adapter belongs to a backbone with fingerprint {saved.config.fingerprint[:12]}, but '{name}' has "
+            f"{frozen.fingerprint[:12]}. Give the backbone that the run used."
+        )
+    learner = Learner(frozen, saved.config.method, Classification(saved.config.classes), seed=0)
+    manifest = learner.manifest(without=saved.config.personal)
+    if manifest != saved.state.manifest:
+        raise ConfigError(
+            f"Method '{saved.config.method}' of this version has other tensors than the adapter holds. "
+            f"Use the version that wrote it: fedmedpeft {saved.config.fedmedpeft}."
+        )
+    learner.load(saved.state)
+    return learner.eval()

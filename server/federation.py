@@ -1,0 +1,138 @@
+"""One run, from the first node to the last file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import FedAvg
+
+from fedmedpeft.adapter_file import save_adapter
+from fedmedpeft.components import ConfigError, parse_composition
+from fedmedpeft.config import RunConfig
+from fedmedpeft.exchange import PeftState, Scores
+from fedmedpeft.methods import METHODS
+from server.aggregation import Aggregator
+from server.courier import Courier, Say
+from server.errors import FederationError
+from server.joining import Federation, Joined, join
+from server.model_card import SYNTHETIC_WARNING, model_card
+from server.nodes import wait_for_nodes
+from server.records import ReferenceRecord, RoundRecord, SiteRecord
+from server.references import TRAINED, train_references
+from server.rounds import RoundLoop
+from server.run_directory import RunDirectory
+from server.strategies import build_strategy, fewest_sites, proximal_of
+from server.summary import summarise
+from server.tables import summary_lines
+
+
+def run_federation(config: RunConfig, grid: Grid, say: Say) -> RunDirectory:
+    """Run what ``config`` says over the nodes of ``grid``; everything is left in the run directory that is returned.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+        FederationError: too few sites, or nothing was learned.
+    """
+    strategy = build_strategy(config.strategy)
+    for spec in parse_composition(config.method):
+        METHODS.build(spec)
+    directory = RunDirectory.create(config)
+    say(f"Run directory: {directory.path}")
+    try:
+        _Run(config, Courier(grid, config.round_timeout, say), directory, say).all(strategy)
+    finally:
+        say(f"Run directory: {directory.path}")
+    return directory
+
+
+@dataclass
+class _Run:
+    config: RunConfig
+    courier: Courier
+    directory: RunDirectory
+    say: Say
+
+    def all(self, strategy: FedAvg) -> None:
+        nodes = wait_for_nodes(self.courier.grid, self.config, self.say)
+        began = time.monotonic()
+        joined = join(self.courier, self.config, self.directory.name, nodes)
+        federation, initial = joined.federation, joined.state
+        first_row = self._write_down_joining(joined, time.monotonic() - began)
+        least = max(self.config.min_sites, fewest_sites(strategy))
+        if initial is not None and least > len(federation.sites):
+            raise ConfigError(
+                f"strategy='{self.config.strategy}' needs {least} sites to do what its name says, "
+                f"{len(federation.sites)} take part. Choose another strategy or other options, or add sites."
+            )
+        references = train_references(self.courier, self.config, federation, self.say)
+        self.directory.write_references(references)
+        if initial is None:
+            self._finish(federation, references, None)
+            if not any(record.outcome == TRAINED for record in references):
+                raise FederationError("No reference was trained; the lines above say why.")
+            return
+        loop = RoundLoop(
+            run=self.directory.name,
+            config=self.config,
+            federation=federation,
+            aggregator=Aggregator(strategy, federation.contract, self.config.weighting),
+            least=least,
+            proximal=proximal_of(strategy),
+            courier=self.courier,
+            directory=self.directory,
+            say=self.say,
+        )
+        state = loop.train(initial, first_row)
+        self._finish(federation, references, loop.evaluate(state))
+        if not loop.aggregated:
+            raise FederationError("No round had enough usable answers: nothing was learned. sites.csv says why.")
+        self._save_adapter(federation, state)
+
+    def _write_down_joining(self, joined: Joined, seconds: float) -> RoundRecord:
+        """Say and record who takes part; the result is row 0 of the rounds, still without scores."""
+        federation, answers = joined.federation, joined.answers
+        self.directory.write_config(federation)
+        for site in federation.sites:
+            counts = ", ".join(f"{count} {split}" for split, count in site.samples.items())
+            self.say(f"  {site.name}: {counts}")
+        for left in federation.left_out:
+            self.say(f"  {left.name} is left out of the run: {left.reason}")
+        if federation.synthetic:
+            self.say(SYNTHETIC_WARNING)
+        outcomes = [(site.node, site.name, "joined", site.samples["train"]) for site in federation.sites]
+        outcomes += [(left.node, left.name, left.reason, 0) for left in federation.left_out]
+        self.directory.add_sites(
+            [
+                SiteRecord(0, name, outcome, samples, down=answers[node].down, up=answers[node].up)
+                for node, name, outcome, samples in outcomes
+            ]
+        )
+        traffic = self.courier.traffic["join"]
+        return RoundRecord(0, len(answers), len(federation.sites), "joined", traffic.down, traffic.up, seconds)
+
+    def _finish(
+        self, federation: Federation, references: Sequence[ReferenceRecord], tests: Mapping[str, Scores] | None
+    ) -> None:
+        summary = summarise(self.config, federation, references, tests, self.courier.traffic)
+        self.directory.write_summary({"run": self.directory.name, "fingerprint": federation.fingerprint} | summary)
+        self.directory.write_model_card(model_card(self.directory.name, summary, federation.fingerprint))
+        for line in summary_lines(summary):
+            self.say(line)
+        if federation.synthetic:
+            self.say(SYNTHETIC_WARNING)
+
+    def _save_adapter(self, federation: Federation, state: PeftState) -> None:
+        save_adapter(
+            self.directory.path / "adapter",
+            state,
+            method=self.config.method,
+            personal=self.config.personal_parts,
+            classes=federation.classes,
+            backbone=federation.backbone,
+            fingerprint=federation.fingerprint,
+            synthetic=federation.synthetic,
+            run=self.directory.name,
+        )

@@ -1,0 +1,198 @@
+"""What a run leaves behind, file by file, each replaced as a whole."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+from safetensors.numpy import save
+
+from fedmedpeft import __version__
+from fedmedpeft.atomic_file import write_atomically
+from fedmedpeft.components import ConfigError, parse_composition, parse_spec
+from fedmedpeft.config import RunConfig
+from fedmedpeft.exchange import PeftState, Scores
+from fedmedpeft.tasks import METRICS
+from server.joining import Federation
+from server.records import ReferenceRecord, RoundRecord, SiteRecord
+
+_CHECKPOINTS_KEPT = 2
+_VERSIONS = ("flwr", "torch", "transformers", "numpy", "safetensors")
+_SPLITS = ("val", "test")
+
+Row = dict[str, Any]
+
+
+@dataclass
+class RunDirectory:
+    """``<runs-dir>/<name>/``; made by :meth:`create`, never an existing one."""
+
+    path: Path
+    config: RunConfig
+    _rounds: list[Row] = field(default_factory=list)
+    _sites: list[Row] = field(default_factory=list)
+
+    @classmethod
+    def create(cls, config: RunConfig) -> RunDirectory:
+        """Make a new directory; a taken name gets ``-2``, ``-3``, ... and nothing is ever overwritten.
+
+        Raises:
+            ConfigError: it cannot be made.
+        """
+        parent, name = Path(config.runs_dir).absolute(), config.run_name or run_name(config, datetime.now())
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            number, path = 1, parent / name
+            while not _claim(path):
+                number += 1
+                path = parent / f"{name}-{number}"
+        except OSError as error:
+            raise ConfigError(
+                f"runs-dir='{config.runs_dir}': '{parent / name}' cannot be made ({error.strerror}). "
+                "Name a directory that this user may write."
+            ) from None
+        directory = cls(path, config)
+        directory.write_config(None)
+        return directory
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def write_config(self, federation: Federation | None) -> None:
+        """``config.toml``: the complete configuration, versions and, once known, what the sites agreed on."""
+        content: dict[str, Any] = {"config": self.config.to_mapping(), "versions": _versions()}
+        if federation:
+            content["federation"] = {
+                "classes": list(federation.classes),
+                "synthetic": federation.synthetic,
+                "fingerprint": federation.fingerprint,
+                "manifest-hash": federation.contract.manifest.hash,
+                "initial-state-hash": federation.state_hash,
+                "sites": {site.name: dict(site.samples) for site in federation.sites},
+                "left-out": {left.name: left.reason for left in federation.left_out},
+            }
+        write_atomically(self.path / "config.toml", tomli_w.dumps(content))
+
+    def add_round(self, record: RoundRecord) -> None:
+        """One line of ``rounds.csv``."""
+        site, value = record.worst
+        self._rounds.append(
+            {
+                "round": record.round,
+                "outcome": record.outcome,
+                "val_loss": record.loss,
+                "val_balanced_accuracy": record.metric,
+                "worst_site": site,
+                "worst_val_balanced_accuracy": value,
+                "sites_scored": len(record.scores),
+                "sites_used": record.used,
+                "sites_asked": record.asked,
+                "bytes_up": record.up,
+                "bytes_down": record.down,
+                "seconds": record.seconds,
+            }
+        )
+        self._write_csv("rounds.csv", self._rounds)
+
+    def add_sites(self, records: Sequence[SiteRecord]) -> None:
+        """One line of ``sites.csv`` per site; the scores are of the state that the site was sent."""
+        for r in records:
+            row: Row = {"round": r.round, "site": r.site, "outcome": r.outcome, "samples": r.samples}
+            row |= {"steps": r.steps, "train_loss": r.loss}
+            for split in _SPLITS:
+                row |= _score_cells(f"received_{split}_", r.scores.get(split))
+            row |= {"bytes_up": r.up, "bytes_down": r.down, "seconds": r.seconds}
+            self._sites.append(row)
+        self._write_csv("sites.csv", self._sites)
+
+    def write_references(self, records: Sequence[ReferenceRecord]) -> None:
+        """``references.csv``: one line per reference and what it was tested on."""
+        rows = []
+        for record in records:
+            tests: Mapping[str, Scores | None] = record.scores or {"": None}
+            for tested_on, scores in tests.items():
+                row: Row = {"kind": record.kind, "trained_at": record.site, "outcome": record.outcome}
+                rows.append(row | {"tested_on": tested_on} | _score_cells("", scores) | {"seconds": record.seconds})
+        self._write_csv("references.csv", rows)
+
+    def checkpoint(self, round_: int, state: PeftState) -> None:
+        """``checkpoints/round-0001.safetensors``; the last two are kept."""
+        folder = self.path / "checkpoints"
+        # One entry only: safetensors writes several in no fixed order, and equal states are to be equal files.
+        metadata = {"state_hash": state.hash()}
+        write_atomically(folder / f"round-{round_:04d}.safetensors", save(state.tensors(), metadata))
+        for old in sorted(folder.glob("round-*.safetensors"))[:-_CHECKPOINTS_KEPT]:
+            old.unlink()
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """``summary.json``; what is not a number becomes null."""
+        write_atomically(self.path / "summary.json", json.dumps(_plain(summary), indent=2, allow_nan=False) + "\n")
+
+    def write_model_card(self, text: str) -> None:
+        write_atomically(self.path / "MODEL_CARD.md", text)
+
+    def _write_csv(self, filename: str, rows: Sequence[Row]) -> None:
+        if rows:
+            text = io.StringIO()
+            writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
+            write_atomically(self.path / filename, text.getvalue())
+
+
+def run_name(config: RunConfig, now: datetime) -> str:
+    """``<method>-<source>-<date>-<time>``.
+
+    >>> run_name(RunConfig(method="lora(rank=8)", data="phantoms"), datetime(2026, 1, 2, 3, 4, 5))
+    'lora-phantoms-20260102-030405'
+    """
+    method = "+".join(spec.name for spec in parse_composition(config.method))
+    return f"{method}-{parse_spec(config.data).name}-{now:%Y%m%d-%H%M%S}"
+
+
+def _claim(path: Path) -> bool:
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def _versions() -> dict[str, str]:
+    versions = {"fedmedpeft": __version__, "python": platform.python_version()}
+    for package in _VERSIONS:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def _score_cells(prefix: str, scores: Scores | None) -> Row:
+    cells: Row = {f"{prefix}samples": scores.samples if scores else "", f"{prefix}loss": scores.loss if scores else ""}
+    return cells | {f"{prefix}{name}": scores.metrics.get(name, "") if scores else "" for name in METRICS}
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.9g}"
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,104 @@
+"""The result of a run as plain values: what ``summary.json``, the final table and the model card all read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fedmedpeft.config import RunConfig
+from fedmedpeft.exchange import Scores
+from server.courier import Traffic
+from server.joining import Federation
+from server.records import PRIMARY, ReferenceRecord, mean, score_of, union_metrics, worst
+
+
+def summarise(
+    config: RunConfig,
+    federation: Federation,
+    references: Sequence[ReferenceRecord],
+    federated: Mapping[str, Scores] | None,
+    traffic: Mapping[str, Traffic],
+) -> dict[str, Any]:
+    """Everything that is known at the end.
+
+    Args:
+        config: of the run.
+        federation: who took part.
+        references: as trained.
+        federated: test scores of the final state by site; None where nothing was federated.
+        traffic: by phase.
+    """
+    tests = {"local-only": local_only_tests(references), "federated": dict(federated or {})}
+    tests["pooled"] = pooled_tests(references)
+    results = {kind: _result(scores) for kind, scores in tests.items() if scores}
+    elsewhere = [score_of(r.scores.get("union")) for r in references if r.kind == "local-only" and "union" in r.scores]
+    return {
+        "mode": config.mode,
+        "method": config.method,
+        "personal": list(config.personal_parts),
+        "backbone": federation.backbone.name,
+        "data": config.data,
+        "partition": config.partition,
+        "strategy": config.strategy,
+        "rounds": config.rounds,
+        "local_steps": config.local_steps,
+        "synthetic": federation.synthetic,
+        "classes": list(federation.classes),
+        "sites": {site.name: dict(site.samples) for site in federation.sites},
+        "skipped": {site.name: dict(site.skipped) for site in federation.sites if site.skipped},
+        "left_out": {left.name: left.reason for left in federation.left_out},
+        "exchanged_parameters": federation.contract.manifest.numel(),
+        "metric": PRIMARY,
+        "results": results,
+        "gains": _gains(tests["federated"], tests["local-only"]),
+        "local_only_elsewhere": mean(elsewhere) if elsewhere else None,
+        "traffic": _traffic(traffic, federation, config),
+    }
+
+
+def local_only_tests(references: Sequence[ReferenceRecord]) -> dict[str, Scores]:
+    """By site, its own model on its own test images."""
+    return {r.site: r.scores["test"] for r in references if r.kind == "local-only" and "test" in r.scores}
+
+
+def pooled_tests(references: Sequence[ReferenceRecord]) -> dict[str, Scores]:
+    """By site, the pooled model on that site's test images."""
+    pooled = next((r.scores for r in references if r.kind == "pooled"), {})
+    return {key.removeprefix("test/"): scores for key, scores in pooled.items() if key.startswith("test/")}
+
+
+def _result(scores: Mapping[str, Scores]) -> dict[str, Any]:
+    """One model, or one per site, over all sites. ``union`` adds the sites' confusion counts."""
+    values = {site: score_of(score) for site, score in scores.items()}
+    worst_site, worst_value = worst(values)
+    union = union_metrics(list(scores.values()))
+    return {
+        "mean": mean(list(values.values())),
+        "worst": worst_value,
+        "worst_site": worst_site,
+        "union": union.get(PRIMARY, math.nan),
+        "union_metrics": union,
+        "sites": {site: {"samples": s.samples, "loss": s.loss, **s.metrics} for site, s in scores.items()},
+    }
+
+
+def _gains(federated: Mapping[str, Scores], alone: Mapping[str, Scores]) -> dict[str, float]:
+    """What each site gains (or, below 0, loses) by taking part."""
+    both = [site for site in federated if site in alone]
+    return {site: score_of(federated[site]) - score_of(alone[site]) for site in both}
+
+
+def _traffic(traffic: Mapping[str, Traffic], federation: Federation, config: RunConfig) -> dict[str, Any]:
+    down, up = sum(t.down for t in traffic.values()), sum(t.up for t in traffic.values())
+    states = sum(t.states for t in traffic.values())
+    full = states * federation.full_nbytes
+    federated = config.mode == "federated"
+    return {
+        "down_bytes": down,
+        "up_bytes": up,
+        "phases": {phase: {"down_bytes": t.down, "up_bytes": t.up} for phase, t in traffic.items()},
+        "states_exchanged": states,
+        "full_fine_tuning_bytes": full if federated else None,
+        "times_less": full / (down + up) if federated and down + up else None,
+    }

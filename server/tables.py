@@ -1,0 +1,112 @@
+"""Plain, fixed-width tables: they read the same in a terminal, in a log and in a file."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from server.courier import Say
+from server.records import RoundRecord
+
+MEGABYTE = 1e6
+_NAME_WIDTH = 20
+
+
+def number(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
+    """A number for a table; a dash where there is none.
+
+    >>> number(0.5), number(0.5, sign=True), number(float("nan"))
+    ('0.500', '+0.500', '-')
+    """
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:{'+' if sign else ''}.{digits}f}"
+
+
+class RoundTable:
+    """One line per round, as soon as its scores are known."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._started = False
+
+    def add(self, record: RoundRecord) -> None:
+        """Say one row; before the first one, the heading."""
+        if not self._started:
+            self._say("Scores are on the sites' validation images: bal.acc is the mean over sites.")
+            self._say(self._line("round", "loss", "bal.acc", "worst site", "used", "MB up", "MB down", "seconds"))
+            self._started = True
+        site, value = record.worst
+        self._say(
+            self._line(
+                "before" if record.round == 0 else str(record.round),
+                number(record.loss),
+                number(record.metric),
+                f"{_short(site)} {number(value)}" if site else "-",
+                f"{record.used}/{record.asked}",
+                number(record.up / MEGABYTE),
+                number(record.down / MEGABYTE),
+                number(record.seconds, 1),
+            )
+        )
+        if record.round and record.used == 0:
+            self._say(f"       round {record.round} is {record.outcome}")
+
+    @staticmethod
+    def _line(*cells: str) -> str:
+        widths = (6, 7, 8, _NAME_WIDTH + 6, 6, 9, 9, 8)
+        return " ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+
+
+def summary_lines(summary: dict[str, Any]) -> list[str]:
+    """The end of a run: test scores per site, what was gained, and what it cost."""
+    return [*score_lines(summary), *traffic_lines(summary)]
+
+
+def score_lines(summary: dict[str, Any]) -> list[str]:
+    """Test balanced accuracy of each model at each site, then mean, worst site and all images added up."""
+    results: dict[str, Any] = summary["results"]
+    if not results:
+        return ["No test scores: no site answered."]
+    kinds = list(results)
+    gains: dict[str, float] = summary["gains"]
+    heading = ["site", "images", *kinds, *(["gain"] if gains else [])]
+    rows = []
+    for site in summary["sites"]:
+        scores = [results[kind]["sites"].get(site, {}) for kind in kinds]
+        images = next((score["samples"] for score in scores if score), 0)
+        row = [_short(site), str(images), *(number(score.get("balanced_accuracy")) for score in scores)]
+        rows.append([*row, *([number(gains.get(site), sign=True)] if gains else [])])
+    for label, key in (("mean of the sites", "mean"), ("worst site", "worst"), ("all images together", "union")):
+        values = {kind: results[kind][key] for kind in kinds}
+        row = [label, "", *(number(value) for value in values.values())]
+        gain = values.get("federated", math.nan) - values.get("local-only", math.nan)
+        rows.append([*row, *([number(gain, sign=True)] if gains else [])])
+    lines = ["Test balanced accuracy", *_aligned([heading, *rows])]
+    if summary.get("local_only_elsewhere") is not None:
+        value = number(summary["local_only_elsewhere"])
+        lines.append(f"A site's local-only model on every site's test images: {value} on average.")
+    return lines
+
+
+def traffic_lines(summary: dict[str, Any]) -> list[str]:
+    """Bytes as measured, against full fine-tuning."""
+    traffic = summary["traffic"]
+    up, down = number(traffic["up_bytes"] / MEGABYTE), number(traffic["down_bytes"] / MEGABYTE)
+    lines = [f"Traffic: {up} MB up and {down} MB down in all, joining and evaluation included."]
+    if traffic["times_less"] is not None:
+        full = number(traffic["full_fine_tuning_bytes"] / MEGABYTE, 1)
+        lines.append(f"Full fine-tuning would have moved {full} MB: this is {traffic['times_less']:.1f} x less.")
+    return lines
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  " + "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    ]
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _NAME_WIDTH else f"{name[: _NAME_WIDTH - 2]}.."

@@ -1,0 +1,1 @@
+"""Whole federations on one machine: launching them, and knowing their cost and their data beforehand."""

@@ -1,0 +1,165 @@
+"""What a run will move over the wire, from the same messages and the same encoding that the run itself uses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from fedmedpeft.backbones import load_record
+from fedmedpeft.data.source import SPLITS
+from fedmedpeft.exchange import (
+    JoinReply,
+    JoinRequest,
+    PeftState,
+    ReferenceReply,
+    ReferenceRequest,
+    Scores,
+    VisitReply,
+    VisitRequest,
+)
+from fedmedpeft.exchange import flower as wire
+from fedmedpeft.exchange.manifest import PARTS
+from fedmedpeft.exchange.messages import Reference
+from fedmedpeft.learner import learner_skeleton
+from fedmedpeft.tasks import METRICS
+from server.joining import Site, exchanged_manifest
+from server.references import wanted_references
+from server.rounds import sample_sites
+from server.run_directory import run_name
+from server.strategies import build_strategy, fewest_sites, proximal_of
+from simulations.preflight import Federation
+
+_HASH = "0" * 64
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Bytes in both directions, and how many PEFT states are among them."""
+
+    down: int = 0
+    up: int = 0
+    states: int = 0
+
+    def __add__(self, other: Transfer) -> Transfer:
+        return Transfer(self.down + other.down, self.up + other.up, self.states + other.states)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """``phases``: join, references, rounds (all of them), final. ``full_bytes``: as many states of full fine-tuning."""
+
+    sites: int
+    rounds: int
+    payload: int
+    phases: dict[str, Transfer]
+    full_bytes: int
+
+    @property
+    def total(self) -> Transfer:
+        return sum(self.phases.values(), Transfer())
+
+    @property
+    def times_less(self) -> float:
+        return self.full_bytes / (self.total.down + self.total.up)
+
+
+def estimate(federation: Federation) -> Estimate:
+    """Count every message of the run, with zeros for values; ``config`` decides how many there are.
+
+    Raises:
+        ConfigError: as the method, the backbone and the strategy do.
+    """
+    messages = _Messages(federation)
+    config, sites = federation.config, messages.sites
+    phases = {"join": messages.join(), "references": Transfer(), "rounds": Transfer(), "final": Transfer()}
+    for kind in wanted_references(config):
+        phases["references"] += messages.reference(kind)
+    if config.mode == "federated":
+        least = max(config.min_sites, fewest_sites(build_strategy(config.strategy)))
+        for round_ in range(1, config.rounds + 1):
+            asked = sample_sites(sites, config.sampling_fraction, least, config.seed, round_)
+            phases["rounds"] += messages.visit(asked, round_, last=False)
+        phases["final"] = messages.visit(sites, config.rounds + 1, last=True)
+    full = learner_skeleton(messages.record, "full", messages.classes).manifest().nbytes
+    states = sum(transfer.states for transfer in phases.values())
+    rounds = config.rounds if config.mode == "federated" else 0
+    return Estimate(len(sites), rounds, messages.state.manifest.nbytes, phases, states * full)
+
+
+class _Messages:
+    """The messages of one run, measured."""
+
+    def __init__(self, federation: Federation) -> None:
+        config, self.counts = federation.config, federation.partition.counts()
+        self.config, self.synthetic = config, federation.source.synthetic
+        self.classes = federation.source.table.classes
+        self.record = load_record(config.backbone, revision=config.backbone_revision, image_size=config.image_size)
+        manifest = exchanged_manifest(config, self.record, self.classes)
+        vectors = {p: np.zeros(manifest.numel(p), dtype=np.float32) for p in PARTS if manifest.numel(p)}
+        self.state = PeftState(manifest, vectors)
+        self.run = config.run_name or run_name(config, datetime.now())
+        self.proximal = proximal_of(build_strategy(config.strategy))
+        names = federation.partition.sites
+        self.sites = [Site(i, name, self._samples(i), {}) for i, name in enumerate(names)]
+
+    def join(self) -> Transfer:
+        total = Transfer()
+        for site in self.sites:
+            sends = site.node == 0 and self.config.mode == "federated"
+            reply = JoinReply(
+                site=site.name,
+                classes="\n".join(self.classes),
+                synthetic=self.synthetic,
+                fingerprint=_HASH,
+                manifest_hash=_HASH,
+                state_hash=_HASH,
+                samples=dict(site.samples),
+                state=self.state.encode() if sends else None,
+            )
+            total += Transfer(_size(JoinRequest(self.run, sends)), _size(reply), int(sends))
+        return total
+
+    def reference(self, kind: Reference) -> Transfer:
+        total = Transfer()
+        for site in self.sites if kind == "local-only" else self.sites[:1]:
+            tests = [site] if kind == "local-only" else self.sites
+            names = ["test"] if kind == "local-only" else [f"test/{tested.name}" for tested in tests]
+            scores = {name: self._scores([tested], "test") for name, tested in zip(names, tests, strict=True)}
+            scores["union"] = self._scores(self.sites, "test")
+            total += Transfer(_size(ReferenceRequest(kind)), _size(ReferenceReply(site.name, kind, scores, 0.0)))
+        return total
+
+    def visit(self, sites: Sequence[Site], round_: int, *, last: bool) -> Transfer:
+        total = Transfer()
+        mu = 0.0 if last else self.proximal
+        down = _size(VisitRequest(self.run, round_, last, _HASH, mu, self.state.encode()))
+        for site in sites:
+            reply = VisitReply(
+                site=site.name,
+                round=round_,
+                before={split: self._scores([site], split) for split in (("val", "test") if last else ("val",))},
+                samples=site.samples["train"],
+                loss=math.nan,
+                steps=0 if last else self.config.local_steps,
+                seconds=0.0,
+                state=None if last else self.state.encode(),
+            )
+            total += Transfer(down, _size(reply), 1 if last else 2)
+        return total
+
+    def _samples(self, index: int) -> dict[str, int]:
+        return dict(zip(SPLITS, self.counts[index].sum(axis=1).tolist(), strict=True))
+
+    def _scores(self, sites: Sequence[Site], split: str) -> Scores:
+        """As of a model that is always right: counts have as many digits as they can have."""
+        present = self.counts[[site.node for site in sites], SPLITS.index(split)].sum(axis=0)
+        metrics = dict.fromkeys(METRICS, 0.0) if present.sum() else {}
+        return Scores(int(present.sum()), 0.0, metrics, np.diag(present).ravel().tolist())
+
+
+def _size(message: wire.AnyMessage) -> int:
+    return wire.wire_bytes(wire.encode(message))

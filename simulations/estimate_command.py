@@ -1,0 +1,39 @@
+"""What ``fedmedpeft estimate`` shows."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+
+import typer
+
+from fedmedpeft.config import RunConfig
+from simulations.preflight import plan_federation
+from simulations.tables import megabytes, show_table
+
+
+def estimate_command(config: RunConfig, *, online: bool, as_json: bool) -> None:
+    """Print the estimate. Raises ConfigError and DataError as the plan does."""
+    os.environ["HF_HUB_OFFLINE"] = "0" if online else "1"
+    federation = plan_federation(config)
+    from simulations.estimate import Estimate, estimate
+
+    found: Estimate = estimate(federation)
+    if as_json:
+        content = asdict(found) | {"total": asdict(found.total), "times_less": found.times_less}
+        typer.echo(json.dumps(content, indent=2))
+        return
+    rows = [(phase, megabytes(t.down), megabytes(t.up), str(t.states)) for phase, t in found.phases.items()]
+    if found.rounds:
+        each = found.phases["rounds"]
+        mean = (megabytes(each.down // found.rounds), megabytes(each.up // found.rounds), "")
+        rows.append((f"each of {found.rounds} rounds", *mean))
+    rows.append(("total", megabytes(found.total.down), megabytes(found.total.up), str(found.total.states)))
+    title = (
+        f"{config.method} on {config.backbone}, {found.sites} sites: a PEFT state has {found.payload:,} bytes of values"
+    )
+    show_table(title, ("phase", "MB down", "MB up", "states"), rows)
+    if found.full_bytes:
+        full = megabytes(found.full_bytes)
+        typer.echo(f"Full fine-tuning would move {full} MB: this is {found.times_less:,.1f} x less.")

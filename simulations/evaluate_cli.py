@@ -1,0 +1,85 @@
+"""``fedmedpeft evaluate``: a saved adapter on data."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import click
+import typer
+
+from simulations import options
+
+if TYPE_CHECKING:
+    from simulations.evaluate import SiteEvaluation
+
+
+def evaluate(
+    path: Annotated[Path, typer.Argument(metavar="RUN_OR_ADAPTER", help="A run's directory, or its adapter/.")],
+    data: options.Data = None,
+    partition: options.Partition = None,
+    sites: options.Sites = None,
+    backbone: options.Backbone = None,
+    split: Annotated[str, typer.Option(click_type=click.Choice(["train", "val", "test"]))] = "test",
+    personal: Annotated[
+        bool, typer.Option("--personal", help="Put in what stayed at each site, where the run's directory has it.")
+    ] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    assignments: options.Assignments = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """A saved adapter on the data of its run or on other data: per site, and on all images together.
+
+    A backbone with another fingerprint than the run's is refused.
+
+    Examples:
+
+      fedmedpeft evaluate runs/lora-phantoms-20260102-030405
+
+      fedmedpeft evaluate runs/skin/adapter --data 'folder(path=new-clinic)' --partition iid --sites 1
+    """
+    from simulations.evaluate import SavedRun, evaluate_run
+    from simulations.preflight import plan_federation
+    from simulations.settings import read_settings
+
+    run = SavedRun.find(path)
+    given = {"data": data, "partition": partition, "sites": sites}
+    if any(value is not None for value in (data, partition)) and sites is None:
+        given["sites"] = 0
+    config = read_settings(None, assignments or (), given, start=run.config().to_mapping() | {"min-sites": 1})
+    federation = plan_federation(config)
+    results = evaluate_run(run, federation, split=split, backbone=backbone, device=device, personal=personal)
+    if as_json:
+        typer.echo(json.dumps({r.site: _plain(r) for r in results}, indent=2))
+        return
+    _show(results, f"{federation.source.description}; {split} images", run.personal_of_adapter(), personal)
+
+
+def _show(results: list[SiteEvaluation], title: str, stayed: tuple[str, ...], personal: bool) -> None:
+    from fedmedpeft.tasks import METRICS
+    from simulations.tables import show_table
+
+    rows = []
+    for result in results:
+        found = result.evaluation
+        values = [found.loss, *(found.metrics.get(metric, math.nan) for metric in METRICS)]
+        own = ["own" if result.personal else "-"] if personal else []
+        rows.append([result.site, str(found.samples), *(f"{value:.3f}" for value in values), *own])
+    columns = ["site", "images", "loss", *(metric.replace("_", " ") for metric in METRICS)]
+    show_table(title, [*columns, *(["personal parts"] if personal else [])], rows)
+    if skipped := results[-1].skipped:
+        typer.echo(f"{skipped} images could not be read and are not counted.")
+    if personal and not results[-1].personal:
+        typer.echo("No site's personal parts are here: these are the scores of the shared model.")
+    if personal and results[-1].personal:
+        typer.echo("Each site was scored by its own model; the union joins their predictions.")
+    if stayed and not results[-1].personal:
+        typer.echo(f"In this run {', '.join(stayed)} stayed at the sites; here it is as it was before training.")
+
+
+def _plain(result: SiteEvaluation) -> dict[str, object]:
+    facts = asdict(result.evaluation) | {"confusion": result.evaluation.confusion.tolist()}
+    return {**facts, "personal": result.personal, "skipped": result.skipped}

@@ -1,0 +1,71 @@
+"""What can be known before anything starts: typos, data that is not there, too few images, the number of sites."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fedmedpeft.components import ConfigError, parse_spec
+from fedmedpeft.config import RunConfig
+from fedmedpeft.data import PARTITIONERS, PartitionManifest, Source, build_source
+from fedmedpeft.data.run_partition import FROM_FILE, partition_for
+
+DEFAULT_SITES = 4
+"""Where neither the configuration nor the data says how many sites there are."""
+
+
+@dataclass(frozen=True)
+class Federation:
+    """A run that is known to be startable as far as its data goes; ``config.sites`` is its number of sites."""
+
+    config: RunConfig
+    source: Source
+    partition: PartitionManifest
+
+    @property
+    def sites(self) -> int:
+        return len(self.partition.sites)
+
+
+def plan_federation(config: RunConfig) -> Federation:
+    """Read the source and divide it as the run will.
+
+    Raises:
+        ConfigError: an unknown source, partitioner or option, or fewer sites than ``min-sites``.
+        DataError: the data is not there or cannot be divided so.
+    """
+    spec = parse_spec(config.partition)
+    partitioner = None if spec.name == FROM_FILE else PARTITIONERS.build(spec)
+    source = build_source(config.data)
+    sites_in_data = partitioner is None or partitioner.natural
+    partition = partition_for(config, source, config.sites or (0 if sites_in_data else DEFAULT_SITES))
+    planned = RunConfig.from_mapping(config.to_mapping() | {"sites": len(partition.sites)})
+    return Federation(planned, source, partition)
+
+
+def check_components(federation: Federation) -> None:
+    """Derive what will be exchanged, from method and backbone but without weights, and build the strategy.
+
+    Raises:
+        ConfigError: an unknown component or option, no such backbone, no such device, or too few sites.
+    """
+    from fedmedpeft.backbones import load_record
+    from server.joining import exchanged_manifest
+    from server.strategies import build_strategy, fewest_sites
+
+    config = federation.config
+    least = fewest_sites(build_strategy(config.strategy))
+    if config.mode == "federated" and least > federation.sites:
+        raise ConfigError(
+            f"strategy='{config.strategy}' needs {least} sites, there are {federation.sites}. "
+            "Choose another strategy or other options, or more sites."
+        )
+    record = load_record(config.backbone, revision=config.backbone_revision, image_size=config.image_size)
+    exchanged_manifest(config, record, federation.source.table.classes)
+    _check_device(config.device)
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    if device not in ("auto", "cpu") and not torch.cuda.is_available():
+        raise ConfigError(f"device='{device}': there is no GPU that torch can use here. Use device='auto' or 'cpu'.")

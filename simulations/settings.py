@@ -1,0 +1,85 @@
+"""From what a person wrote (file, ``--set``, options) to one checked RunConfig."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fedmedpeft.components import ComponentSpec, ConfigError, parse_spec, suggest
+from fedmedpeft.config import RunConfig
+
+# Options of sources and partitions that name a place on this machine.
+_PATHS = ("path", "root")
+
+
+def read_settings(
+    file: Path | None = None,
+    assignments: Iterable[str] = (),
+    options: Mapping[str, Any] | None = None,
+    *,
+    start: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """``start`` or the defaults, changed by ``file``, ``assignments`` (``key=value``), ``options`` that are not None.
+
+    Paths become absolute, since the run starts in a directory of its own.
+
+    Raises:
+        ConfigError: an unreadable file, an unknown key, or a value that does not fit.
+    """
+    values: dict[str, Any] = dict(start or {})
+    if file is not None:
+        values |= _read_file(file)
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise ConfigError(f"--set '{assignment}' is not an assignment. Write key=value, as in --set rounds=5.")
+        values[key.strip()] = _typed(key.strip(), value.strip())
+    values |= {key: value for key, value in (options or {}).items() if value is not None}
+    config = RunConfig.from_mapping(values)
+    return RunConfig.from_mapping(config.to_mapping() | _absolute(config))
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    """Keys of a TOML file, or of its ``[config]`` table where it has one, as a run's own ``config.toml`` does."""
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"--config '{path}' cannot be read ({error}). Expected a TOML file of key = value.") from None
+    table = content.get("config", content)
+    return dict(table) if isinstance(table, dict) else content
+
+
+def _typed(key: str, text: str) -> Any:
+    """``text`` as what the key holds: text stays as written (less one pair of quotes), the rest is read as TOML."""
+    fields = {field.alias: field for field in RunConfig.model_fields.values()}
+    if key not in fields:
+        near = suggest(key, map(str, fields))
+        raise ConfigError(f"--set: unknown key '{key}'.{near} `fedmedpeft config` lists all keys.")
+    if fields[key].annotation not in (int, float, bool):
+        quoted = len(text) >= 2 and text[0] == text[-1] and text[0] in "'\""
+        return text[1:-1] if quoted else text
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _absolute(config: RunConfig) -> dict[str, str]:
+    backbone = Path(config.backbone).expanduser()
+    return {
+        "runs-dir": str(Path(config.runs_dir).expanduser().absolute()),
+        "data": _with_absolute_paths(config.data),
+        "partition": _with_absolute_paths(config.partition),
+        "backbone": str(backbone.absolute()) if backbone.is_dir() else config.backbone,
+    }
+
+
+def _with_absolute_paths(text: str) -> str:
+    spec = parse_spec(text)
+    places = {key: value for key, value in spec.options.items() if key in _PATHS and value}
+    if not places:
+        return text
+    absolute = {key: str(Path(str(value)).expanduser().absolute()) for key, value in places.items()}
+    return str(ComponentSpec(spec.name, {**spec.options, **absolute}))

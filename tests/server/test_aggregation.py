@@ -1,0 +1,174 @@
+"""Every strategy against a dense computation in numpy, written from the papers' formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from flwr.supercore.task_identity import TaskIdentity
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedmedpeft.exchange import Contract, ContractError, Manifest, PeftState, TensorSpec
+from server.aggregation import Aggregator, Update, weight_of
+from server.strategies import build_strategy
+
+MANIFEST = Manifest.of([TensorSpec("blocks.0.q.a", (3, 4), "method"), TensorSpec("head.bias", (5,), "head")])
+CONTRACT = Contract(MANIFEST, max_norm=1e4)
+SAMPLES = (10, 20, 30, 70, 5)
+Dense = np.ndarray
+
+
+@pytest.fixture(autouse=True)
+def _flower_runtime() -> None:
+    TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1
+
+
+def dense(state: PeftState) -> Dense:
+    return np.concatenate([state.vectors["method"], state.vectors["head"]]).astype(np.float64)
+
+
+def state_from(values: Dense) -> PeftState:
+    values = values.astype(np.float32)
+    return PeftState(MANIFEST, {"method": values[:12], "head": values[12:]})
+
+
+def trained(state: PeftState, round_: int, samples: tuple[int, ...] = SAMPLES) -> list[Update]:
+    """Each site moves from ``state`` by its own random step."""
+    rng = np.random.default_rng(round_)
+    moved = [state_from(dense(state) + 0.1 * rng.standard_normal(17)) for _ in samples]
+    return [Update(f"site-{i}", s, n) for i, (s, n) in enumerate(zip(moved, samples, strict=True))]
+
+
+def aggregator(spec: str, weighting: str = "samples") -> Aggregator:
+    return Aggregator(build_strategy(spec), CONTRACT, weighting)  # type: ignore[arg-type]
+
+
+def weighted(updates: list[Update], weights: list[float]) -> Dense:
+    return np.average([dense(u.state) for u in updates], axis=0, weights=weights)
+
+
+@pytest.mark.parametrize(
+    ("weighting", "weight"), [("samples", float), ("sqrt", np.sqrt), ("uniform", lambda samples: 1.0)]
+)
+def test_fedavg_is_the_weighted_mean(weighting: str, weight: Callable[[int], float]) -> None:
+    start = state_from(np.random.default_rng(0).standard_normal(17))
+    updates = trained(start, 1)
+    result = aggregator("fedavg", weighting).aggregate(1, start, updates)
+    expected = weighted(updates, [weight(n) for n in SAMPLES])
+    np.testing.assert_allclose(dense(result), expected, rtol=0, atol=2e-7)
+    assert all(vector.dtype == np.float32 for vector in result.vectors.values())
+
+
+class Oracle:
+    """Server optimisers of Reddi et al., ICLR 2021 (algorithm 2) and Hsu et al., 2019, over dense vectors."""
+
+    def __init__(self) -> None:
+        self.m = np.zeros(17)
+        self.v = np.zeros(17)
+
+    def fedprox(self, round_: int, x: Dense, delta: Dense) -> Dense:
+        return x + delta
+
+    def fedavgm(self, round_: int, x: Dense, delta: Dense) -> Dense:
+        self.m = 0.8 * self.m + delta
+        return x + 0.5 * self.m
+
+    def _adaptive(self, x: Dense, delta: Dense, step: float) -> Dense:
+        self.m = 0.9 * self.m + 0.1 * delta
+        return x + step * self.m / (np.sqrt(self.v) + 1e-3)
+
+    def fedadam(self, round_: int, x: Dense, delta: Dense) -> Dense:
+        self.v = 0.99 * self.v + 0.01 * delta**2
+        # Flower corrects the bias of both moments in the step size, counting its rounds from 0.
+        step = 0.05 * np.sqrt(1 - 0.99 ** (round_ + 1)) / (1 - 0.9 ** (round_ + 1))
+        return self._adaptive(x, delta, step)
+
+    def fedyogi(self, round_: int, x: Dense, delta: Dense) -> Dense:
+        self.v = self.v - 0.01 * delta**2 * np.sign(self.v - delta**2)
+        return self._adaptive(x, delta, 0.05)
+
+    def fedadagrad(self, round_: int, x: Dense, delta: Dense) -> Dense:
+        self.v = self.v + delta**2
+        return x + 0.05 * delta / (np.sqrt(self.v) + 1e-3)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["fedprox(mu=0.1)", "fedavgm(lr=0.5, momentum=0.8)", "fedadam(lr=0.05)", "fedyogi(lr=0.05)", "fedadagrad(lr=0.05)"],
+)
+def test_optimisers_over_rounds(spec: str) -> None:
+    state, ours, oracle = state_from(np.random.default_rng(0).standard_normal(17)), aggregator(spec), Oracle()
+    expected = dense(state)
+    for round_ in range(1, 5):
+        updates = trained(state, round_)
+        delta = weighted(updates, [float(n) for n in SAMPLES]) - dense(state)
+        expected = getattr(oracle, spec.partition("(")[0])(round_, expected, delta)
+        state = ours.aggregate(round_, state, updates)
+        np.testing.assert_allclose(dense(state), expected, rtol=0, atol=2e-5)
+
+
+def test_median_and_trimmed_mean() -> None:
+    start = state_from(np.zeros(17))
+    updates = trained(start, 1)
+    values = np.sort([dense(u.state) for u in updates], axis=0)
+    np.testing.assert_allclose(dense(aggregator("median").aggregate(1, start, updates)), values[2], atol=1e-7)
+    trimmed = dense(aggregator("trimmed-mean(beta=0.2)").aggregate(1, start, updates))
+    np.testing.assert_allclose(trimmed, values[1:4].mean(axis=0), atol=1e-7)
+
+
+def test_krum_picks_the_site_nearest_to_its_neighbours_even_far_from_zero() -> None:
+    start = state_from(np.full(17, 1000.0))
+    updates = trained(start, 3)
+    hostile = Update("site-9", state_from(dense(start) + 50), 10_000)
+    everyone = [*updates, hostile]
+    distances = np.array([[((dense(a.state) - dense(b.state)) ** 2).sum() for b in everyone] for a in everyone])
+    # n - f - 2 = 3 nearest neighbours; a site's distance to itself comes first.
+    nearest = everyone[int(np.sort(distances, axis=1)[:, 1:4].sum(axis=1).argmin())]
+    result = aggregator("krum(malicious=1)").aggregate(1, start, everyone)
+    np.testing.assert_allclose(dense(result), dense(nearest.state), atol=1e-4)
+    assert nearest is not hostile
+
+
+@pytest.mark.parametrize("spec", ["fedavg", "fedadam", "median", "trimmed-mean", "krum"])
+def test_the_order_of_arrival_changes_nothing(spec: str) -> None:
+    start = state_from(np.zeros(17))
+    updates = trained(start, 1)
+    forwards = aggregator(spec).aggregate(1, start, updates)
+    assert forwards.hash() == aggregator(spec).aggregate(1, start, updates[::-1]).hash()
+
+
+@pytest.mark.parametrize("spec", ["fedavgm", "fedadam", "fedyogi", "fedadagrad"])
+def test_a_refused_aggregate_leaves_no_trace_in_the_optimiser(spec: str) -> None:
+    tried, fresh = aggregator(f"{spec}(lr=10)"), aggregator(f"{spec}(lr=10)")
+    edge = state_from(np.full(17, (CONTRACT.max_norm - 0.1) / np.sqrt(17)))
+    with pytest.raises(ContractError, match="ceiling"):
+        tried.aggregate(1, edge, [Update("site-0", state_from(dense(edge) + 1), 1)])
+    start = state_from(np.zeros(17))
+    updates = trained(start, 1)
+    assert tried.aggregate(1, start, updates).hash() == fresh.aggregate(1, start, updates).hash()
+
+
+def test_the_inputs_are_not_changed() -> None:
+    start = state_from(np.zeros(17))
+    updates = trained(start, 1)
+    before = [start.hash(), *(u.state.hash() for u in updates)]
+    for spec in ("fedavg", "median", "fedadam"):
+        aggregator(spec).aggregate(1, start, updates)
+    assert [start.hash(), *(u.state.hash() for u in updates)] == before
+
+
+@given(st.lists(st.integers(1, 10**6), min_size=1, max_size=6), st.sampled_from(["samples", "sqrt", "uniform"]))
+def test_the_mean_lies_between_the_sites(samples: list[int], weighting: str) -> None:
+    TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 1
+    start = state_from(np.zeros(17))
+    updates = trained(start, 1, tuple(samples))
+    result = dense(aggregator("fedavg", weighting).aggregate(1, start, updates))
+    values = np.array([dense(u.state) for u in updates])
+    assert (result >= values.min(axis=0) - 1e-6).all()
+    assert (result <= values.max(axis=0) + 1e-6).all()
+
+
+def test_weights_of_a_site() -> None:
+    assert [weight_of(100, w) for w in ("samples", "sqrt", "uniform")] == [100.0, 10.0, 1.0]  # type: ignore[arg-type]

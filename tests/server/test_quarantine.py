@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Message
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedmedpeft.exchange import Contract, EncodedState, Scores, VisitRequest
+from fedmedpeft.exchange import flower as wire
+from server.courier import Courier
+from server.quarantine import Expected, Quarantined, Vetted, vet_scores, vet_visit
+from tests.flower_doubles import LocalGrid
+from tests.server import scripted_sites as script
+
+
+@pytest.fixture
+def visit(tmp_path: Path) -> Callable[..., Vetted]:
+    """Visit one site with a twist and judge its answer."""
+    manifest = script.manifest_of(script.run_config(tmp_path))
+    state = script.state_of(manifest)
+
+    def act(twist: script.Twist | None = None, *, last: bool = False) -> Vetted:
+        site = script.ScriptedSite("site-0", state, twists={3: twist} if twist else {})
+        request = VisitRequest("run", 3, last, script.FINGERPRINT, 0.0, state.encode())
+        answer = Courier(LocalGrid({1: site}), 0.05, [].append).ask("rounds", wire.VISIT, {1: request})[1]
+        contract = Contract(manifest, max_norm=1e4)
+        return vet_visit(answer, Expected("site-0", 10, 3, last, len(script.CLASSES), contract, state.hash()))
+
+    return act
+
+
+def test_a_good_answer_counts(visit: Callable[..., Vetted]) -> None:
+    vetted = visit()
+    assert vetted.state is not None
+    assert vetted.reply.samples == 10
+    assert vetted.scores["val"].metrics["balanced_accuracy"] == 0.8
+
+
+def test_an_evaluation_has_scores_and_no_state(visit: Callable[..., Vetted]) -> None:
+    vetted = visit(last=True)
+    assert vetted.state is None
+    assert set(vetted.scores) == {"val", "test"}
+
+
+def _swap_manifest(message: Message, reply: Any) -> Message:
+    return script.changed(state=EncodedState("0" * 64, reply.state.vectors))(message, reply)
+
+
+def _without_part(message: Message, reply: Any) -> Message:
+    vectors = {part: vector for part, vector in reply.state.vectors.items() if part != "head"}
+    return script.changed(state=EncodedState(reply.state.manifest_hash, vectors))(message, reply)
+
+
+BAD: dict[str, tuple[script.Twist, str]] = {
+    "raising": (script.raising, "raised RuntimeError"),
+    "silent": (script.silent, "no answer within"),
+    "refusing": (script.refusing, "too few images"),
+    "garbage": (script.garbage, "no fields"),
+    "broken array": (script.broken_array, "cannot be decoded"),
+    "untrained": (script.untrained, "untrained"),
+    "no state": (script.changed(state=None), "sends no state"),
+    "other manifest": (_swap_manifest, "manifest 000000000000 differs"),
+    "missing part": (_without_part, "parts"),
+    "wrong length": (script.with_vectors(lambda part, v: v[:-1]), "of shape"),
+    "wrong dtype": (script.with_vectors(lambda part, v: v.astype(np.float64)), "float64"),
+    "not finite": (script.with_vectors(lambda part, v: np.where(v == v[0], np.float32(np.nan), v)), "not finite"),
+    "too large": (script.with_vectors(lambda part, v: v * np.float32(1e6)), "above the ceiling"),
+    "other site": (script.changed(site="site-1"), "answers as 'site-1', joined as 'site-0'"),
+    "stale round": (script.changed(round=2), "answers for round 2, asked for round 3"),
+    "no samples": (script.changed(samples=0), "reports 0 training images"),
+    "negative samples": (script.changed(samples=-5), "reports -5 training images"),
+    "grown samples": (script.changed(samples=10**9), "joined with 10"),
+    "no steps": (script.changed(steps=0), "0 optimiser steps"),
+    "diverged": (script.changed(loss=math.nan), "training loss is not finite"),
+    "endless": (script.changed(seconds=math.inf), "not a number of seconds"),
+    "false counts": (script.changed(before={"val": Scores(9, 0.5, {}, [1, 0, 0, 1])}), "do not fit 9 samples"),
+    "more classes": (script.changed(before={"val": Scores(9, 0.5, {}, [1] * 9)}), "do not fit 9 samples"),
+    "bad loss": (script.changed(before={"val": Scores(2, math.nan, {}, [1, 0, 0, 1])}), "loss of 'val'"),
+}
+
+
+@pytest.mark.parametrize("twist", [pytest.param(twist, id=name) for name, twist in BAD.items()])
+def test_a_bad_answer_is_left_out_with_its_reason(
+    visit: Callable[..., Vetted], twist: tuple[script.Twist, str]
+) -> None:
+    with pytest.raises(Quarantined, match=twist[1]) as caught:
+        visit(twist[0])
+    reason = str(caught.value)
+    assert len(reason) <= 200
+    assert reason.isprintable()
+    assert script.PATIENT not in reason
+
+
+def test_metrics_are_those_of_the_counts_whatever_a_site_claims() -> None:
+    claimed = {"balanced_accuracy": 1.0, "auroc": 0.7, "name_of_patient": 1.0}
+    vetted = vet_scores({"val": Scores(4, 0.5, claimed, [2, 0, 2, 0])}, classes=2)["val"]
+    assert vetted.metrics["balanced_accuracy"] == 0.5
+    assert vetted.metrics["auroc"] == 0.7
+    assert set(vetted.metrics) == {"accuracy", "balanced_accuracy", "macro_f1", "quadratic_kappa", "auroc"}
+    assert "auroc" not in vet_scores({"val": Scores(4, 0.5, {"auroc": 7.0}, [2, 0, 2, 0])}, classes=2)["val"].metrics
+
+
+def test_an_empty_split_has_no_metrics() -> None:
+    assert vet_scores({"val": Scores(0, math.nan, {}, [0] * 4)}, classes=2)["val"].metrics == {}
+
+
+@given(st.integers(), st.lists(st.integers(), max_size=10))
+def test_only_counts_that_add_up_pass(samples: int, confusion: list[int]) -> None:
+    adds_up = len(confusion) == 4 and min(confusion, default=0) >= 0 and sum(confusion) == samples
+    try:
+        vet_scores({"val": Scores(samples, 0.5, {}, confusion)}, classes=2)
+    except Quarantined:
+        assert not adds_up
+    else:
+        assert adds_up

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import math
+
+from server.records import RoundRecord
+from server.tables import RoundTable, number, summary_lines
+from tests.server.scripted_sites import scores
+
+
+def test_a_row_per_round_under_one_heading() -> None:
+    said: list[str] = []
+    table = RoundTable(said.append)
+    table.add(RoundRecord(0, 3, 3, "joined", 1_000_000, 2_000_000, 1.25, {"hospital-a": scores(6, 4)}))
+    table.add(RoundRecord(1, 3, 2, "aggregated", 0, 0, 0.0, {"a-site-with-a-very-long-name": scores(7, 3)}))
+    heading, before, first = said[1:]
+    assert before.split() == ["before", "0.700", "0.600", "hospital-a", "0.600", "3/3", "2.000", "1.000", "1.2"]
+    assert first.split()[3:6] == ["a-site-with-a-very..", "0.700", "2/3"]
+    assert len({len(heading), len(before), len(first)}) == 1
+
+
+def test_a_round_that_changed_nothing_says_so() -> None:
+    said: list[str] = []
+    RoundTable(said.append).add(RoundRecord(4, 2, 0, "not aggregated: 1 usable answers, 2 needed", 0, 0, 0.0))
+    assert said[-1].strip() == "round 4 is not aggregated: 1 usable answers, 2 needed"
+    assert said[-2].split() == ["4", "-", "-", "-", "0/2", "0.000", "0.000", "0.0"]
+
+
+def _result(*values: float) -> dict[str, object]:
+    names = ("a", "b")
+    sites = {n: {"samples": 20, "balanced_accuracy": v} for n, v in zip(names, values, strict=False)}
+    return {"mean": sum(values) / 2, "worst": min(values), "union": values[0], "sites": sites}
+
+
+def test_the_summary_shows_gains_and_losses_per_site() -> None:
+    summary = {
+        "sites": {"a": {}, "b": {}},
+        "results": {"local-only": _result(0.7, 0.8), "federated": _result(0.9, 0.75)},
+        "gains": {"a": 0.2, "b": -0.05},
+        "local_only_elsewhere": 0.5,
+        "traffic": {"up_bytes": 1e6, "down_bytes": 3e6, "full_fine_tuning_bytes": 4e8, "times_less": 100.0},
+    }
+    lines = summary_lines(summary)
+    assert lines[2].split() == ["a", "20", "0.700", "0.900", "+0.200"]
+    assert lines[3].split() == ["b", "20", "0.800", "0.750", "-0.050"]
+    assert lines[4].split()[-3:] == ["0.750", "0.825", "+0.075"]
+    assert "0.500 on average" in lines[7]
+    assert lines[8:] == [
+        "Traffic: 1.000 MB up and 3.000 MB down in all, joining and evaluation included.",
+        "Full fine-tuning would have moved 400.0 MB: this is 100.0 x less.",
+    ]
+    assert len({len(line) for line in lines[1:7]}) == 1
+
+
+def test_without_references_there_is_no_gain_and_without_answers_no_table() -> None:
+    traffic = {"up_bytes": 0, "down_bytes": 0, "full_fine_tuning_bytes": None, "times_less": None}
+    summary = {"sites": {"a": {}}, "results": {}, "gains": {}, "local_only_elsewhere": None, "traffic": traffic}
+    assert summary_lines(summary)[0] == "No test scores: no site answered."
+    summary["results"] = {"federated": _result(0.9, 0.9)}
+    assert "gain" not in "".join(summary_lines(summary))
+
+
+def test_numbers_that_are_none_are_dashes() -> None:
+    assert [number(None), number(math.nan), number(math.inf), number(0.12345, 2)] == ["-", "-", "-", "0.12"]

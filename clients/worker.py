@@ -33,7 +33,7 @@ from fedmedpeft.learner import Learner
 from fedmedpeft.tasks import Evaluation
 from fedmedpeft.training import FeatureCache, LocalTrainer, TrainingResult
 
-_MOMENT, _PERSONAL = "moment/", "personal/"
+_MOMENT, _PERSONAL, _OWN = "moment/", "personal/", "own/"
 
 
 class SiteWorker:
@@ -105,7 +105,9 @@ class SiteWorker:
         splits = ("val", "test") if request.last else ("val",)
         before = {name: _scores(trainer.evaluate(self._splits()[name])) for name in splits}
         result, state = None, None
-        if not request.last:
+        if request.last:
+            before |= self._personalise(request.run, kept)
+        else:
             result = self._train(trainer, request.round, kept)
             state = self.learner.export(self.contract.manifest).encode()
             self._keep(request.run, trainer)
@@ -178,6 +180,21 @@ class SiteWorker:
         if not math.isfinite(result.loss):
             raise SiteError(Refusal.TRAINING, "the training loss is not finite; lower learning-rate")
         return result
+
+    def _personalise(self, run: str, kept: dict[str, torch.Tensor]) -> dict[str, Scores]:
+        """Take a few small steps alone, from the federated state; score the result and keep it here.
+
+        FedAvg followed by local fine-tuning: Collins et al., NeurIPS 2022 (arXiv 2205.13692).
+        """
+        steps = self.config.personalise_steps
+        if not steps:
+            return {}
+        config = self.config.model_copy(update={"rounds": 1, "local_steps": steps})
+        trainer = LocalTrainer(self.learner, config, rate=config.personalise_rate, cache=self.features)
+        self._run(trainer, self.data.train, steps, f"{self.data.site}/personalise")
+        own = {f"{_OWN}{name}": trainable.parameter for name, trainable in self.learner.trainables.items()}
+        self.store.keep(run, kept | own)
+        return {f"own-{name}": _scores(trainer.evaluate(self._splits()[name])) for name in ("val", "test")}
 
     def _keep(self, run: str, trainer: LocalTrainer) -> None:
         personal = {

@@ -75,6 +75,11 @@ class RunConfig(BaseModel):
     )
     keep_momentum: bool = Field(True, description="sites keep their optimiser's state from round to round")
 
+    personalise_steps: int = Field(
+        20, ge=0, description="steps each site takes alone after the last round; the result stays there; 0: none"
+    )
+    personalise_rate: float = Field(0.3, gt=0, description="step sizes of those steps, relative to the run's")
+
     strategy: str = Field(
         "fedavg", description="fedavg, fedprox(mu=0.01), fedadam, fedyogi, fedadagrad, median, trimmed-mean, krum"
     )

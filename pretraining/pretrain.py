@@ -12,10 +12,10 @@ import torch
 import typer
 from torch import Tensor
 
-from pretraining.artefact import write_artefact
+from pretraining.artefact import read_artefact, write_artefact
 from pretraining.colouring import colour
 from pretraining.formulas import render_corpus
-from pretraining.objective import Pretext, build_backbone
+from pretraining.objective import Losses, Pretext, build_backbone
 
 SIZE = 64
 
@@ -35,10 +35,16 @@ class Recipe:
     masks: float = 1.0  # likewise
     width: int = 192
     depth: int = 8
+    until: int = 0  # stop after this step although the schedule goes on; 0 for its end
+    start: Path | None = None  # artefact to go on from; the heads begin anew
 
     @property
     def steps(self) -> int:
         return sum(steps for _, steps in self.phases)
+
+    @property
+    def last(self) -> int:
+        return min(self.until or self.steps, self.steps)
 
     def resolution(self, step: int) -> int:
         """Image side at a step: small images come first, for they cost a quarter and teach nearly as much."""
@@ -78,36 +84,46 @@ def pretrain(recipe: Recipe, out: Path, every: int = 200, bf16: bool = True) -> 
     started = time.monotonic()
     maps, labels = (torch.from_numpy(a) for a in render_corpus(recipe.categories, recipe.renderings, SIZE, recipe.seed))
     typer.echo(f"{len(maps)} renderings of {recipe.categories} formulas in {time.monotonic() - started:.0f} s")
-    with torch.random.fork_rng():
-        # The initialisation of transformers knows only the global generator; it is put back on leaving.
-        torch.manual_seed(recipe.seed)
-        model = Pretext(build_backbone(SIZE, recipe.width, recipe.depth), recipe.categories)
-    generator = torch.Generator().manual_seed(recipe.seed)
+    model, generator = _model(recipe), torch.Generator().manual_seed(recipe.seed)
     optimizer = _optimizer(model, recipe)
     average = {name: tensor.detach().clone() for name, tensor in model.backbone.state_dict().items()}
     order = torch.empty(0, dtype=torch.int64)
-    for step in range(recipe.steps):
+    for step in range(recipe.last):
         if len(order) < recipe.batch:
             order = torch.randperm(len(maps), generator=generator)
         chosen, order = order[: recipe.batch], order[recipe.batch :]
         images, masks = colour(maps[chosen], recipe.resolution(step), generator)
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.rate_at(step)
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             losses = model.losses(images, masks, labels[chosen])
-        total = losses.category + recipe.description * losses.description + recipe.masks * losses.masks
-        torch.autograd.backward(total)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        _update(model, optimizer, losses, recipe, step)
         _follow(average, model.backbone.state_dict(), step)
-        if (step + 1) % every == 0 or step + 1 == recipe.steps:
+        if (step + 1) % every == 0 or step + 1 == recipe.last:
             write_artefact(model.backbone, average, out)
             typer.echo(
                 f"step {step + 1}/{recipe.steps} at {recipe.resolution(step)} px, {time.monotonic() - started:.0f} s: "
                 + ", ".join(f"{name} {loss.item():.3f}" for name, loss in losses._asdict().items())
             )
     return average
+
+
+def _model(recipe: Recipe) -> Pretext:
+    """The network at its start. Transformers initialises from the global generator, which is put back on leaving."""
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)
+        backbone = build_backbone(SIZE, recipe.width, recipe.depth)
+        if recipe.start is not None:
+            backbone.load_state_dict(read_artefact(recipe.start).state_dict())
+        return Pretext(backbone, recipe.categories)
+
+
+def _update(model: Pretext, optimizer: torch.optim.Optimizer, losses: Losses, recipe: Recipe, step: int) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.rate_at(step)
+    total = losses.category + recipe.description * losses.description + recipe.masks * losses.masks
+    torch.autograd.backward(total)
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
 
 
 def _optimizer(model: Pretext, recipe: Recipe) -> torch.optim.AdamW:
@@ -136,6 +152,8 @@ def main(
     description: Annotated[float, typer.Option(min=0, help="Weight of the description's loss.")] = Recipe.description,
     masks: Annotated[float, typer.Option(min=0, help="Weight of the masks' loss.")] = Recipe.masks,
     rate: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = Recipe.rate,
+    until: Annotated[int, typer.Option(min=0, help="Stop after this step of the schedule; 0 for its end.")] = 0,
+    start: Annotated[Path | None, typer.Option(help="Go on from this artefact, with new heads.")] = None,
     every: Annotated[int, typer.Option(min=1, help="Steps between two writes of the artefact.")] = 200,
     bf16: Annotated[bool, typer.Option(help="Multiply in bfloat16, faster where the processor has it.")] = True,
     threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 1,
@@ -151,6 +169,8 @@ def main(
         description=description,
         masks=masks,
         rate=rate,
+        until=until,
+        start=start,
     )
     pretrain(recipe, out, every, bf16)
 

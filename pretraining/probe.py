@@ -134,8 +134,8 @@ def _cell(scores: list[float]) -> str:
 
 
 def main(
-    folders: Annotated[list[Path], typer.Argument(help="Artefacts to probe.")],
-    seeds: Annotated[int, typer.Option(min=1, help="Random initialisations to compare with.")] = 5,
+    folders: Annotated[list[Path] | None, typer.Argument(help="Artefacts to probe, if any.")] = None,
+    seeds: Annotated[int, typer.Option(min=0, help="Random initialisations to compare with.")] = 3,
     only: Annotated[str, typer.Option(help="Names of the sets, by commas; empty for all.")] = "",
     threads: Annotated[int, typer.Option(min=1, help="Processor threads.")] = 1,
 ) -> None:
@@ -151,8 +151,9 @@ def main(
             sets.append(from_source(name, build_source(spec)))
         except DataError as error:
             typer.echo(f"{name} is left out: {error}", err=True)
-    extractors = {str(folder): [features_of(read_artefact(folder))] for folder in folders}
-    extractors[f"random initialisation, {seeds} seeds"] = [features_of(random_backbone(s)) for s in range(seeds)]
+    extractors = {str(folder): [features_of(read_artefact(folder))] for folder in folders or []}
+    if seeds:
+        extractors[f"random initialisation, {seeds} seeds"] = [features_of(random_backbone(s)) for s in range(seeds)]
     extractors[f"pixels, {PIXEL_SIDE} x {PIXEL_SIDE} RGB"] = [pixels_of]
     rows = {
         name: [[score(extract(data.images), data) for extract in several] for data in sets]

@@ -17,7 +17,8 @@ from fedmedpeft.methods import METHODS
 from server.aggregation import Aggregator
 from server.courier import Courier, Say
 from server.errors import FederationError
-from server.joining import Federation, Joined, join
+from server.introductions import Joined, join
+from server.joining import Federation
 from server.model_card import SYNTHETIC_WARNING, model_card
 from server.nodes import wait_for_nodes
 from server.records import ReferenceRecord, RoundRecord, SiteRecord
@@ -59,21 +60,32 @@ class _Run:
         nodes = wait_for_nodes(self.courier.grid, self.config, self.say)
         began = time.monotonic()
         joined = join(self.courier, self.config, self.directory.name, nodes)
-        federation, initial = joined.federation, joined.state
         first_row = self._write_down_joining(joined, time.monotonic() - began)
         least = max(self.config.min_sites, fewest_sites(strategy))
-        if initial is not None and least > len(federation.sites):
+        if joined.state is not None and least > len(joined.federation.sites):
             raise ConfigError(
                 f"strategy='{self.config.strategy}' needs {least} sites to do what its name says, "
-                f"{len(federation.sites)} take part. Choose another strategy or other options, or add sites."
+                f"{len(joined.federation.sites)} take part. Choose another strategy or other options, or add sites."
             )
-        references = train_references(self.courier, self.config, federation, self.say)
+        references = train_references(self.courier, self.config, joined.federation, self.say)
         self.directory.write_references(references)
-        if initial is None:
-            self._finish(federation, references, None)
-            if not any(record.outcome == TRAINED for record in references):
-                raise FederationError("No reference was trained; the lines above say why.")
+        if joined.state is not None:
+            self._federate(strategy, least, joined.federation, joined.state, first_row, references)
             return
+        self._finish(joined.federation, references, {})
+        if not any(record.outcome == TRAINED for record in references):
+            raise FederationError("No reference was trained; the lines above say why.")
+
+    def _federate(
+        self,
+        strategy: FedAvg,
+        least: int,
+        federation: Federation,
+        initial: PeftState,
+        first_row: RoundRecord,
+        references: Sequence[ReferenceRecord],
+    ) -> None:
+        """All rounds, the last visit, and the adapter."""
         loop = RoundLoop(
             run=self.directory.name,
             config=self.config,
@@ -85,8 +97,8 @@ class _Run:
             directory=self.directory,
             say=self.say,
         )
-        state = loop.train(initial, first_row)
-        self._finish(federation, references, loop.evaluate(state))
+        state, tests = loop.train_and_test(initial, first_row)
+        self._finish(federation, references, tests)
         if not loop.aggregated:
             raise FederationError("No round had enough usable answers: nothing was learned. sites.csv says why.")
         self._save_adapter(federation, state)
@@ -114,7 +126,10 @@ class _Run:
         return RoundRecord(0, len(answers), len(federation.sites), "joined", traffic.down, traffic.up, seconds)
 
     def _finish(
-        self, federation: Federation, references: Sequence[ReferenceRecord], tests: Mapping[str, Scores] | None
+        self,
+        federation: Federation,
+        references: Sequence[ReferenceRecord],
+        tests: Mapping[str, Mapping[str, Scores]],
     ) -> None:
         summary = summarise(self.config, federation, references, tests, self.courier.traffic)
         self.directory.write_summary({"run": self.directory.name, "fingerprint": federation.fingerprint} | summary)

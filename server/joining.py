@@ -1,24 +1,19 @@
-"""Before the first round: who is there, and do all agree? Sites that differ are left out, with the reason."""
+"""Do all who introduced themselves agree? Sites that differ are left out, with the reason. Nothing is sent here."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from fedmedpeft.backbones import BackboneRecord, load_record
+from fedmedpeft.backbones import BackboneRecord
 from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
-from fedmedpeft.exchange import Contract, ContractError, JoinReply, JoinRequest, Manifest, PeftState
-from fedmedpeft.exchange import flower as wire
+from fedmedpeft.exchange import Contract, JoinReply, Manifest
 from fedmedpeft.learner import learner_skeleton
-from server.courier import Answer, Courier
 from server.errors import FederationError, safe_reason
 
 SPLITS = ("train", "val", "test")
-# Names end up in tables and file names.
-_SITE_NAME = re.compile(r"\w[\w .:-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -67,59 +62,6 @@ class Federation:
     full_nbytes: int
 
 
-@dataclass(frozen=True)
-class Joined:
-    """Initial global state (None where nothing is federated), and the raw answers by node, for their byte counts."""
-
-    federation: Federation
-    state: PeftState | None
-    answers: Mapping[int, Answer]
-
-
-def join(courier: Courier, config: RunConfig, run: str, nodes: Sequence[int]) -> Joined:
-    """Ask every node to introduce itself; check, and fetch the initial state (federated runs only).
-
-    Raises:
-        ConfigError: the configured backbone or method cannot be used.
-        FederationError: too few sites agree.
-    """
-    backbone = load_record(config.backbone, revision=config.backbone_revision, image_size=config.image_size)
-    federated = config.mode == "federated"
-    asked = {flag: JoinRequest(run, flag) for flag in (False, True)}
-    answers = courier.ask("join", wire.JOIN, {node: asked[federated and node == nodes[0]] for node in nodes})
-    replies, left_out = read_replies(answers)
-    federation = agree(replies, config, backbone, left_out)
-    courier.names.update({site.node: site.name for site in federation.sites})
-    state = fetch_initial_state(courier, federation, replies, asked[True]) if federated else None
-    return Joined(federation, state, answers)
-
-
-def read_replies(answers: Mapping[int, Answer]) -> tuple[dict[int, JoinReply], list[LeftOut]]:
-    """Decode introductions; the second part says who has no valid one."""
-    replies: dict[int, JoinReply] = {}
-    left_out: list[LeftOut] = []
-    for node in sorted(answers):
-        answer = answers[node]
-        try:
-            if answer.content is None:
-                raise ContractError(answer.failure)
-            reply = wire.decode_join_reply(answer.content)
-            if not _SITE_NAME.fullmatch(reply.site):
-                raise ContractError("its name is not 1 to 64 letters, digits, spaces or any of . : _ -")
-            if reply.site in {known.site for known in replies.values()}:
-                raise ContractError(f"the name '{reply.site}' is taken by another site")
-            if reply.samples.get("train", 0) <= 0:
-                raise ContractError("it has no training images")
-            replies[node] = reply
-        except ContractError as error:
-            left_out.append(LeftOut(node, f"node {node}", safe_reason(str(error))))
-        except Exception as error:
-            # A broken site chooses these bytes: no way of failing to read them may end the run.
-            reason = f"its introduction cannot be decoded ({type(error).__name__})"
-            left_out.append(LeftOut(node, f"node {node}", reason))
-    return replies, left_out
-
-
 def agree(
     replies: Mapping[int, JoinReply], config: RunConfig, backbone: BackboneRecord, left_out: Sequence[LeftOut]
 ) -> Federation:
@@ -130,18 +72,18 @@ def agree(
     """
     circle = _Circle(dict(replies), list(left_out))
     _require(circle, config)
-    circle.keep(lambda reply: reply.classes, circle.most(lambda reply: reply.classes, "the classes"), "its classes")
+    circle.keep(lambda reply: reply.classes, circle.most(lambda reply: reply.classes, "the classes"), "list of classes")
     names = tuple(next(iter(circle.replies.values())).classes.split("\n"))
     if len(set(names)) != len(names) or not all(name.isprintable() and name for name in names):
         raise FederationError(f"The sites' classes {names} hold an empty, a repeated or an unprintable name.")
     manifest = exchanged_manifest(config, backbone, names)
-    circle.keep(lambda reply: reply.manifest_hash, manifest.hash, "the manifest of its PEFT state")
+    circle.keep(lambda reply: reply.manifest_hash, manifest.hash, "manifest of its PEFT state")
     _require(circle, config)
     fingerprint = config.backbone_fingerprint or circle.most(lambda r: r.fingerprint, "the backbone's fingerprint")
-    circle.keep(lambda reply: reply.fingerprint, fingerprint, "its backbone's fingerprint")
+    circle.keep(lambda reply: reply.fingerprint, fingerprint, "fingerprint of its backbone")
     _require(circle, config)
     state_hash = circle.most(lambda reply: reply.state_hash, "the initial PEFT state")
-    circle.keep(lambda reply: reply.state_hash, state_hash, "its initial PEFT state")
+    circle.keep(lambda reply: reply.state_hash, state_hash, "initial PEFT state")
     _require(circle, config)
     sites = (_site(node, reply) for node, reply in circle.replies.items())
     return Federation(
@@ -174,29 +116,6 @@ def exchanged_manifest(config: RunConfig, backbone: BackboneRecord, classes: Seq
     return manifest
 
 
-def fetch_initial_state(
-    courier: Courier, federation: Federation, replies: Mapping[int, JoinReply], request: JoinRequest
-) -> PeftState:
-    """The initial state that all sites vouch for, from the first site whose state has the agreed hash.
-
-    Raises:
-        FederationError: no site could give it.
-    """
-    for site in federation.sites:
-        reply = replies[site.node]
-        if reply.state is None:
-            again, _ = read_replies(courier.ask("join", wire.JOIN, {site.node: request}))
-            reply = again.get(site.node, reply)
-        try:
-            if reply.state is not None:
-                state = federation.contract.admit(reply.state)
-                if state.hash() == federation.state_hash:
-                    return state
-        except ContractError:
-            continue
-    raise FederationError("No site could give the initial PEFT state that all of them vouch for; see the sites' logs.")
-
-
 class _Circle:
     """Sites that still agree, and why the others do not."""
 
@@ -219,7 +138,7 @@ class _Circle:
         for node, reply in list(self.replies.items()):
             if key(reply) != value:
                 shown = key(reply)[:12].replace("\n", ", ")
-                reason = safe_reason(f"{what} differs from the federation's ({shown or 'none'}...)")
+                reason = safe_reason(f"has another {what} than the federation ({shown or 'none'}...)")
                 self.left_out.append(LeftOut(node, reply.site, reason))
                 del self.replies[node]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import Any
 
+from fedmedpeft.components import ComponentSpec, parse_spec
 from server.tables import score_lines, traffic_lines
 
 SYNTHETIC_WARNING = "SYNTHETIC DATA: figures say nothing about patients."
@@ -26,7 +27,7 @@ def model_card(run: str, summary: dict[str, Any], fingerprint: str) -> str:
         _facts(summary, fingerprint),
         "## Results",
         "```\n" + "\n".join(score_lines(summary)) + "\n```",
-        _gains(summary),
+        _comparison(summary),
         "## Data",
         _data(summary),
         "## Cost",
@@ -50,18 +51,27 @@ def _facts(summary: dict[str, Any], fingerprint: str) -> str:
     return "\n".join(["| | |", "|---|---|", *(f"| {key} | {_cell(value)} |" for key, value in rows.items())])
 
 
-def _gains(summary: dict[str, Any]) -> str:
-    gains: dict[str, float] = summary["gains"]
-    if not gains:
+def _comparison(summary: dict[str, Any]) -> str:
+    if not summary["gains"]:
         return "No comparison with training alone was made in this run."
+    text = "Against training alone for as many steps, " + _gains(summary["gains"])
+    if summary["personalised_gains"]:
+        steps = summary["personalise_steps"]
+        text += (
+            f"\n\nEach site then took {steps} more steps alone and kept the result, which is not in the adapter: "
+            + _gains(summary["personalised_gains"])
+        )
+    return text
+
+
+def _gains(gains: dict[str, float]) -> str:
     lost = [f"{site} ({gain:+.3f})" for site, gain in gains.items() if gain < 0]
-    gained = sum(gain > 0 for gain in gains.values())
-    text = f"Against training alone for as many steps, {gained} of {len(gains)} sites gain."
+    text = f"{sum(gain > 0 for gain in gains.values())} of {len(gains)} sites gain."
     return f"{text} Sites that lose by taking part: {', '.join(lost)}." if lost else f"{text} None loses."
 
 
 def _data(summary: dict[str, Any]) -> str:
-    lines = [f"Source `{summary['data']}`, partition `{summary['partition']}`.", ""]
+    lines = [f"Source `{_public(summary['data'])}`, partition `{_public(summary['partition'])}`.", ""]
     lines += ["| site | train | val | test | left out |", "|---|---|---|---|---|"]
     for site, samples in summary["sites"].items():
         counts = " | ".join(str(samples.get(split, 0)) for split in ("train", "val", "test"))
@@ -83,6 +93,13 @@ def _limits(summary: dict[str, Any]) -> str:
     if summary["personal"]:
         points.append(f"The adapter lacks {', '.join(summary['personal'])}: these parts stayed at the sites.")
     return "\n".join(f"- {point}" for point in points)
+
+
+def _public(component: str) -> str:
+    """A component as configured, without the folders of any path: a card travels further than a machine's layout."""
+    spec = parse_spec(component)
+    options = {k: PurePath(v).name if isinstance(v, str) and "/" in v else v for k, v in spec.options.items()}
+    return str(ComponentSpec(spec.name, options))
 
 
 def _cell(text: str) -> str:

@@ -112,9 +112,7 @@ def _vet_update(reply: VisitReply, expected: Expected) -> PeftState:
         raise Quarantined("sends no state")
     if reply.steps <= 0:
         raise Quarantined(f"reports {reply.steps} optimiser steps")
-    if reply.samples <= 0:
-        raise Quarantined(f"reports {reply.samples} training images")
-    # The number of images is the site's weight: it may not grow after joining.
+    # The number of images is the site's weight: above 0 when it joined, and it may not change since.
     if reply.samples != expected.train_samples:
         raise Quarantined(f"reports {reply.samples} training images, joined with {expected.train_samples}")
     if not math.isfinite(reply.loss):

@@ -51,17 +51,19 @@ def _train(
     # A reference is a whole run at once: it may take as long as all the rounds, and pooled as long as all the sites.
     patience = config.rounds * (len(federation.sites) if kind == "pooled" else 1)
     answers = courier.ask("references", wire.REFERENCE, {site.node: request for site in sites}, patience=patience)
-    return [_read(answers[site.node], kind, site, len(federation.classes)) for site in sites]
+    return [_read(answers[site.node], kind, site, federation) for site in sites]
 
 
-def _read(answer: Answer, kind: Reference, site: Site, classes: int) -> ReferenceRecord:
+def _read(answer: Answer, kind: Reference, site: Site, federation: Federation) -> ReferenceRecord:
+    tested_on = {"test", "union", *(f"test/{other.name}" for other in federation.sites)}
     try:
         if answer.content is None:
             raise Quarantined(answer.failure)
         reply: ReferenceReply = wire.decode_reference_reply(answer.content)
         if (reply.site, reply.kind) != (site.name, kind):
             raise Quarantined(f"answers as '{safe_reason(reply.site)}' for '{safe_reason(reply.kind)}'")
-        return ReferenceRecord(kind, site.name, TRAINED, vet_scores(reply.scores, classes), reply.seconds)
+        scores = {key: score for key, score in reply.scores.items() if key in tested_on}
+        return ReferenceRecord(kind, site.name, TRAINED, vet_scores(scores, len(federation.classes)), reply.seconds)
     except (Quarantined, ContractError) as error:
         return ReferenceRecord(kind, site.name, safe_reason(str(error)))
     except Exception as error:

@@ -74,8 +74,17 @@ class RoundLoop:
     def __post_init__(self) -> None:
         self._table = RoundTable(self.say)
 
-    def train(self, state: PeftState, joined: RoundRecord) -> PeftState:
-        """All rounds. ``joined`` is row 0, "before training". Returns the final global state."""
+    def train_and_test(self, state: PeftState, joined: RoundRecord) -> tuple[PeftState, dict[str, dict[str, Scores]]]:
+        """All rounds from ``state``, and the last visit, in which every site tests the final state.
+
+        Args:
+            state: the initial global state.
+            joined: row 0, "before training"; its scores arrive with the first visit.
+
+        Returns:
+            The final global state, and test scores by model (``federated``; ``personalised`` for what sites made of it
+            alone) and site. A site that failed the last visit has none.
+        """
         config, pending = self.config, joined
         for round_ in range(1, config.rounds + 1):
             sites = sample_sites(self.federation.sites, config.sampling_fraction, self.least, config.seed, round_)
@@ -92,14 +101,9 @@ class RoundLoop:
                 up=sum(record.up for record in visit.records),
                 seconds=visit.seconds,
             )
-        self._pending = pending
-        return state
-
-    def evaluate(self, state: PeftState) -> dict[str, Scores]:
-        """The last visit: every site tests the final state. Returns the test scores of the sites that answered."""
-        visit = self._visit(self.federation.sites, state, self.config.rounds + 1, last=True)
-        self._publish(self._pending, visit)
-        return visit.scores("test")
+        visit = self._visit(self.federation.sites, state, config.rounds + 1, last=True)
+        self._publish(pending, visit)
+        return state, {"federated": visit.scores("test"), "personalised": visit.scores("own-test")}
 
     def _visit(self, sites: Sequence[Site], state: PeftState, round_: int, *, last: bool) -> Visit:
         began = time.monotonic()

@@ -28,7 +28,8 @@ from server.records import ReferenceRecord, RoundRecord, SiteRecord
 
 _CHECKPOINTS_KEPT = 2
 _VERSIONS = ("flwr", "torch", "transformers", "numpy", "safetensors")
-_SPLITS = ("val", "test")
+# Columns of sites.csv by what was scored: the state that came, and at the end what the site made of it alone.
+_SCORED = {"received_val_": "val", "received_test_": "test", "own_test_": "own-test"}
 
 Row = dict[str, Any]
 
@@ -106,12 +107,15 @@ class RunDirectory:
         self._write_csv("rounds.csv", self._rounds)
 
     def add_sites(self, records: Sequence[SiteRecord]) -> None:
-        """One line of ``sites.csv`` per site; the scores are of the state that the site was sent."""
+        """One line of ``sites.csv`` per site; the scores are of the state that the site was sent.
+
+        Round 0 is the joining; the last visit, which only evaluates, has the number after the last round.
+        """
         for r in records:
             row: Row = {"round": r.round, "site": r.site, "outcome": r.outcome, "samples": r.samples}
             row |= {"steps": r.steps, "train_loss": r.loss}
-            for split in _SPLITS:
-                row |= _score_cells(f"received_{split}_", r.scores.get(split))
+            for prefix, split in _SCORED.items():
+                row |= _score_cells(prefix, r.scores.get(split))
             row |= {"bytes_up": r.up, "bytes_down": r.down, "seconds": r.seconds}
             self._sites.append(row)
         self._write_csv("sites.csv", self._sites)

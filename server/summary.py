@@ -17,7 +17,7 @@ def summarise(
     config: RunConfig,
     federation: Federation,
     references: Sequence[ReferenceRecord],
-    federated: Mapping[str, Scores] | None,
+    tests: Mapping[str, Mapping[str, Scores]],
     traffic: Mapping[str, Traffic],
 ) -> dict[str, Any]:
     """Everything that is known at the end.
@@ -26,12 +26,14 @@ def summarise(
         config: of the run.
         federation: who took part.
         references: as trained.
-        federated: test scores of the final state by site; None where nothing was federated.
+        tests: scores by model (``federated``, ``personalised``) and site; empty where nothing was federated.
         traffic: by phase.
     """
-    tests = {"local-only": local_only_tests(references), "federated": dict(federated or {})}
-    tests["pooled"] = pooled_tests(references)
-    results = {kind: _result(scores) for kind, scores in tests.items() if scores}
+    alone = local_only_tests(references)
+    federated, personalised = tests.get("federated", {}), tests.get("personalised", {})
+    models = {"local-only": alone, "federated": federated, "personalised": personalised}
+    models["pooled"] = pooled_tests(references)
+    results = {kind: _result(scores) for kind, scores in models.items() if scores}
     elsewhere = [score_of(r.scores.get("union")) for r in references if r.kind == "local-only" and "union" in r.scores]
     return {
         "mode": config.mode,
@@ -43,6 +45,7 @@ def summarise(
         "strategy": config.strategy,
         "rounds": config.rounds,
         "local_steps": config.local_steps,
+        "personalise_steps": config.personalise_steps,
         "synthetic": federation.synthetic,
         "classes": list(federation.classes),
         "sites": {site.name: dict(site.samples) for site in federation.sites},
@@ -51,7 +54,8 @@ def summarise(
         "exchanged_parameters": federation.contract.manifest.numel(),
         "metric": PRIMARY,
         "results": results,
-        "gains": _gains(tests["federated"], tests["local-only"]),
+        "gains": _gains(federated, alone),
+        "personalised_gains": _gains(personalised, alone),
         "local_only_elsewhere": mean(elsewhere) if elsewhere else None,
         "traffic": _traffic(traffic, federation, config),
     }
@@ -83,10 +87,9 @@ def _result(scores: Mapping[str, Scores]) -> dict[str, Any]:
     }
 
 
-def _gains(federated: Mapping[str, Scores], alone: Mapping[str, Scores]) -> dict[str, float]:
+def _gains(together: Mapping[str, Scores], alone: Mapping[str, Scores]) -> dict[str, float]:
     """What each site gains (or, below 0, loses) by taking part."""
-    both = [site for site in federated if site in alone]
-    return {site: score_of(federated[site]) - score_of(alone[site]) for site in both}
+    return {site: score_of(scores) - score_of(alone[site]) for site, scores in together.items() if site in alone}
 
 
 def _traffic(traffic: Mapping[str, Traffic], federation: Federation, config: RunConfig) -> dict[str, Any]:

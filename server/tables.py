@@ -9,6 +9,7 @@ from server.courier import Say
 from server.records import RoundRecord
 
 MEGABYTE = 1e6
+_GAINS = {"federated": "gains", "personalised": "personalised_gains"}
 _NAME_WIDTH = 20
 
 
@@ -68,25 +69,36 @@ def score_lines(summary: dict[str, Any]) -> list[str]:
     results: dict[str, Any] = summary["results"]
     if not results:
         return ["No test scores: no site answered."]
-    kinds = list(results)
-    gains: dict[str, float] = summary["gains"]
-    heading = ["site", "images", *kinds, *(["gain"] if gains else [])]
-    rows = []
+    columns = _columns(summary)
+    rows = [["site", "images", *(heading for heading, *_ in columns)]]
     for site in summary["sites"]:
-        scores = [results[kind]["sites"].get(site, {}) for kind in kinds]
-        images = next((score["samples"] for score in scores if score), 0)
-        row = [_short(site), str(images), *(number(score.get("balanced_accuracy")) for score in scores)]
-        rows.append([*row, *([number(gains.get(site), sign=True)] if gains else [])])
+        images = next((r["sites"][site]["samples"] for r in results.values() if site in r["sites"]), 0)
+        rows.append([_short(site), str(images), *(number(by_site.get(site), sign=s) for _, s, by_site, _ in columns)])
     for label, key in (("mean of the sites", "mean"), ("worst site", "worst"), ("all images together", "union")):
-        values = {kind: results[kind][key] for kind in kinds}
-        row = [label, "", *(number(value) for value in values.values())]
-        gain = values.get("federated", math.nan) - values.get("local-only", math.nan)
-        rows.append([*row, *([number(gain, sign=True)] if gains else [])])
-    lines = ["Test balanced accuracy", *_aligned([heading, *rows])]
+        rows.append([label, "", *(number(overall[key], sign=s) for _, s, _, overall in columns)])
+    lines = ["Test balanced accuracy", *_aligned(rows)]
     if summary.get("local_only_elsewhere") is not None:
         value = number(summary["local_only_elsewhere"])
         lines.append(f"A site's local-only model on every site's test images: {value} on average.")
     return lines
+
+
+_Column = tuple[str, bool, dict[str, float], dict[str, float]]
+"""Heading, whether to show signs, values by site, values over all sites."""
+
+
+def _columns(summary: dict[str, Any]) -> list[_Column]:
+    """One column per model; behind what a site gets by taking part, its gain over training alone."""
+    results: dict[str, Any] = summary["results"]
+    columns: list[_Column] = []
+    for kind, result in results.items():
+        by_site = {site: scores.get("balanced_accuracy", math.nan) for site, scores in result["sites"].items()}
+        columns.append((kind, False, by_site, result))
+        gains = summary[_GAINS[kind]] if kind in _GAINS else {}
+        if gains:
+            alone = results["local-only"]
+            columns.append(("gain", True, gains, {key: result[key] - alone[key] for key in ("mean", "worst", "union")}))
+    return columns
 
 
 def traffic_lines(summary: dict[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from fedmedpeft import __version__
 from fedmedpeft.config import RunConfig
 
 PACKAGES = ("clients", "server")
+_DESCRIPTION = "Federated, parameter-efficient fine-tuning of frozen vision backbones for hospitals, over Flower"
 
 
 def app_project() -> dict[str, Any]:
@@ -25,7 +26,7 @@ def app_project() -> dict[str, Any]:
         "project": {
             "name": "fedmedpeft",
             "version": __version__,
-            "description": "Federated, parameter-efficient fine-tuning of frozen vision backbones for hospitals",
+            "description": _DESCRIPTION,
             "license": "Apache-2.0",
             "dependencies": [f"fedmedpeft=={__version__}"],
         },

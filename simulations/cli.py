@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -75,9 +73,6 @@ def run(
             "run-name": name,
         },
     )
-    # `kill` and a closing terminal must clean up as Ctrl-C does.
-    for sign in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(sign, _interrupt)
     run_command(config, cpus_per_site, gpus_per_site, online=online, verbose=verbose, dry_run=dry_run)
 
 
@@ -112,7 +107,3 @@ def estimate(
         "sites": sites,
     }
     estimate_command(read_settings(file, assignments or (), given), online=online, as_json=as_json)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import count
 
 import numpy as np
 
@@ -103,6 +104,8 @@ class _Messages:
         self.state = PeftState(manifest, vectors)
         self.run = config.run_name or run_name(config, datetime.now())
         self.proximal = proximal_of(build_strategy(config.strategy))
+        # Flower sends equal parts of a message once, and two evaluations are never equal in a run.
+        self._losses = count()
         names = federation.partition.sites
         self.sites = [Site(i, name, self._samples(i), {}) for i, name in enumerate(names)]
 
@@ -141,7 +144,7 @@ class _Messages:
             reply = VisitReply(
                 site=site.name,
                 round=round_,
-                before={split: self._scores([site], split) for split in (("val", "test") if last else ("val",))},
+                before=self._evaluations(site, last=last),
                 samples=site.samples["train"],
                 loss=math.nan,
                 steps=0 if last else self.config.local_steps,
@@ -151,6 +154,14 @@ class _Messages:
             total += Transfer(down, _size(reply), 1 if last else 2)
         return total
 
+    def _evaluations(self, site: Site, *, last: bool) -> dict[str, Scores]:
+        """What a visit reports: in the last one also the test split, and the site's own fine-tuned model on both."""
+        splits = ("val", "test") if last else ("val",)
+        scores = {split: self._scores([site], split) for split in splits}
+        if last and self.config.personalise_steps:
+            scores |= {f"own-{split}": self._scores([site], split) for split in splits}
+        return scores
+
     def _samples(self, index: int) -> dict[str, int]:
         return dict(zip(SPLITS, self.counts[index].sum(axis=1).tolist(), strict=True))
 
@@ -158,7 +169,7 @@ class _Messages:
         """As of a model that is always right: counts have as many digits as they can have."""
         present = self.counts[[site.node for site in sites], SPLITS.index(split)].sum(axis=0)
         metrics = dict.fromkeys(METRICS, 0.0) if present.sum() else {}
-        return Scores(int(present.sum()), 0.0, metrics, np.diag(present).ravel().tolist())
+        return Scores(int(present.sum()), float(next(self._losses)), metrics, np.diag(present).ravel().tolist())
 
 
 def _size(message: wire.AnyMessage) -> int:

@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -21,8 +22,11 @@ from fedmedpeft.portable import load_learner
 from fedmedpeft.tasks import Evaluation
 from simulations.preflight import Federation
 
+Kept = Literal["nothing", "personal", "own"]
+"""Which of a site's tensors replace the federated ones: none, the parts that were never exchanged, or all of the site's
+own model, fine-tuned after the last round."""
+
 _BATCH = 64
-_PERSONAL = "personal/"
 
 
 @dataclass(frozen=True)
@@ -62,35 +66,36 @@ class SavedRun:
         """The parts that the adapter does not hold. Raises ConfigError where it cannot be read."""
         return read_adapter(self.adapter).config.personal
 
-    def personal_parts(self, site: str) -> dict[str, torch.Tensor]:
-        """What stayed at ``site`` by name of the parameter; empty where nothing is here."""
+    def kept(self, site: str, kind: Kept) -> dict[str, torch.Tensor]:
+        """What stayed at ``site`` by name of the parameter; empty where nothing of this kind is here."""
         path = self.directory / "sites" / f"{site}.safetensors" if self.directory else None
         if path is None or not path.is_file():
             return {}
         try:
             kept = load_file(path)
         except (SafetensorError, OSError) as error:
-            raise ConfigError(f"'{path}' cannot be read ({error}). Evaluate without --personal.") from None
-        return {name.removeprefix(_PERSONAL): value for name, value in kept.items() if name.startswith(_PERSONAL)}
+            raise ConfigError(f"'{path}' cannot be read ({error}). Evaluate the shared model.") from None
+        prefix = f"{kind}/"
+        return {name.removeprefix(prefix): value for name, value in kept.items() if name.startswith(prefix)}
 
 
 @dataclass(frozen=True)
 class SiteEvaluation:
-    """One site, or ``union``. ``personal``: its own parts were used."""
+    """One site, or ``union``. ``kept``: tensors that stayed at the site were put in."""
 
     site: str
     evaluation: Evaluation
-    personal: bool
+    kept: bool
     skipped: int
 
 
 def evaluate_run(
-    run: SavedRun, federation: Federation, *, split: str, backbone: str | None, device: str, personal: bool
+    run: SavedRun, federation: Federation, *, split: str, backbone: str | None, device: str, kept: Kept
 ) -> list[SiteEvaluation]:
     """Each site's ``split`` in the partition's order, then the union of all, on scores rather than counts.
 
     Args:
-        personal: put each site's own parts in where they exist; the union then joins different models.
+        kept: what of each site to put in where it exists; the union then joins the predictions of different models.
 
     Raises:
         ConfigError: another backbone than the adapter's, or a damaged file.
@@ -109,7 +114,7 @@ def evaluate_run(
             image_size=preprocessing.image_size,
             interpolation=preprocessing.interpolation,
         )
-        own = run.personal_parts(site) if personal else {}
+        own = run.kept(site, kept)
         _put(learner, general | own)
         chosen: Split = getattr(data, split)
         logits.append(_logits(learner, chosen))
@@ -117,7 +122,7 @@ def evaluate_run(
         evaluation = learner.task.evaluate(logits[-1], labels[-1])
         results.append(SiteEvaluation(site, evaluation, bool(own), sum(data.skipped.values())))
     union = learner.task.evaluate(torch.cat(logits), torch.cat(labels))
-    any_own, skipped = any(result.personal for result in results), sum(result.skipped for result in results)
+    any_own, skipped = any(result.kept for result in results), sum(result.skipped for result in results)
     return [*results, SiteEvaluation("union", union, any_own, skipped)]
 
 
@@ -139,7 +144,7 @@ def _put(learner: Learner, values: dict[str, torch.Tensor]) -> None:
         if trainable is None or trainable.parameter.shape != value.shape:
             raise ConfigError(
                 f"What stayed at the site has '{name}' of shape {tuple(value.shape)}, which the adapter's model lacks. "
-                "Evaluate without --personal."
+                "Evaluate the shared model."
             )
         trainable.parameter.copy_(value)
 

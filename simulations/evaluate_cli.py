@@ -14,7 +14,7 @@ import typer
 from simulations import options
 
 if TYPE_CHECKING:
-    from simulations.evaluate import SiteEvaluation
+    from simulations.evaluate import Kept, SiteEvaluation
 
 
 def evaluate(
@@ -25,7 +25,11 @@ def evaluate(
     backbone: options.Backbone = None,
     split: Annotated[str, typer.Option(click_type=click.Choice(["train", "val", "test"]))] = "test",
     personal: Annotated[
-        bool, typer.Option("--personal", help="Put in what stayed at each site, where the run's directory has it.")
+        bool, typer.Option("--personal", help="With the parts that stayed at each site, where they are in the run.")
+    ] = False,
+    own: Annotated[
+        bool,
+        typer.Option("--own", help="Each site's own model, fine-tuned after the last round, where it is in the run."),
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     assignments: options.Assignments = None,
@@ -39,6 +43,8 @@ def evaluate(
 
       fedmedpeft evaluate runs/lora-phantoms-20260102-030405
 
+      fedmedpeft evaluate runs/lora-phantoms-20260102-030405 --own
+
       fedmedpeft evaluate runs/skin/adapter --data 'folder(path=new-clinic)' --partition iid --sites 1
     """
     from simulations.evaluate import SavedRun, evaluate_run
@@ -51,14 +57,15 @@ def evaluate(
         given["sites"] = 0
     config = read_settings(None, assignments or (), given, start=run.config().to_mapping() | {"min-sites": 1})
     federation = plan_federation(config)
-    results = evaluate_run(run, federation, split=split, backbone=backbone, device=device, personal=personal)
+    kept: Kept = "own" if own else "personal" if personal else "nothing"
+    results = evaluate_run(run, federation, split=split, backbone=backbone, device=device, kept=kept)
     if as_json:
         typer.echo(json.dumps({r.site: _plain(r) for r in results}, indent=2))
         return
-    _show(results, f"{federation.source.description}; {split} images", run.personal_of_adapter(), personal)
+    _show(results, f"{federation.source.description}; {split} images", run.personal_of_adapter(), kept)
 
 
-def _show(results: list[SiteEvaluation], title: str, stayed: tuple[str, ...], personal: bool) -> None:
+def _show(results: list[SiteEvaluation], title: str, stayed: tuple[str, ...], kept: Kept) -> None:
     from fedmedpeft.tasks import METRICS
     from simulations.tables import show_table
 
@@ -66,20 +73,20 @@ def _show(results: list[SiteEvaluation], title: str, stayed: tuple[str, ...], pe
     for result in results:
         found = result.evaluation
         values = [found.loss, *(found.metrics.get(metric, math.nan) for metric in METRICS)]
-        own = ["own" if result.personal else "-"] if personal else []
-        rows.append([result.site, str(found.samples), *(f"{value:.3f}" for value in values), *own])
+        model = [kept if result.kept else "shared"] if kept != "nothing" else []
+        rows.append([result.site, str(found.samples), *(f"{value:.3f}" for value in values), *model])
     columns = ["site", "images", "loss", *(metric.replace("_", " ") for metric in METRICS)]
-    show_table(title, [*columns, *(["personal parts"] if personal else [])], rows)
+    show_table(title, [*columns, *(["model"] if kept != "nothing" else [])], rows)
     if skipped := results[-1].skipped:
         typer.echo(f"{skipped} images could not be read and are not counted.")
-    if personal and not results[-1].personal:
-        typer.echo("No site's personal parts are here: these are the scores of the shared model.")
-    if personal and results[-1].personal:
-        typer.echo("Each site was scored by its own model; the union joins their predictions.")
-    if stayed and not results[-1].personal:
+    if kept != "nothing" and not results[-1].kept:
+        typer.echo("Nothing of that kind is in the run's directory: these are the scores of the shared model.")
+    if results[-1].kept:
+        typer.echo("Each site was scored by a model of its own; the union joins their predictions.")
+    if stayed and not results[-1].kept:
         typer.echo(f"In this run {', '.join(stayed)} stayed at the sites; here it is as it was before training.")
 
 
 def _plain(result: SiteEvaluation) -> dict[str, object]:
     facts = asdict(result.evaluation) | {"confusion": result.evaluation.confusion.tolist()}
-    return {**facts, "personal": result.personal, "skipped": result.skipped}
+    return {**facts, "kept": result.kept, "skipped": result.skipped}

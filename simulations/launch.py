@@ -101,6 +101,9 @@ def _session(launch: Launch) -> Iterator[tuple[Path, dict[str, str]]]:
         make_app_directory(session / "app")
         (session / "run-config.toml").write_text(tomli_w.dumps(launch.config.to_mapping()), encoding="utf-8")
         yield session, {**os.environ, **flower_settings(os.environ, session, ray_directory, online=launch.online)}
+    except KeyboardInterrupt:
+        shutil.rmtree(session, ignore_errors=True)
+        raise
     finally:
         shutil.rmtree(ray_directory, ignore_errors=True)
         for leftover in ("app", "apps", "cwd"):

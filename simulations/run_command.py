@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 import typer
 
@@ -14,6 +18,8 @@ from simulations.environment import flower_home, flower_settings
 from simulations.launch import Launch, run
 from simulations.preflight import Federation, check_components, plan_federation
 from simulations.superlink import LaunchError
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_command(
@@ -36,7 +42,8 @@ def run_command(
         _show(launch)
         return
     typer.echo(_announcement(federation))
-    outcome = run(launch, typer.echo, verbose=verbose)
+    with _stopped_once():
+        outcome = run(launch, typer.echo, verbose=verbose)
     if outcome.directory is None:
         raise LaunchError(f"{outcome.reason} (log: {outcome.log})")
 
@@ -45,7 +52,25 @@ def _announcement(federation: Federation) -> str:
     config = federation.config
     steps = f"{config.rounds} rounds of {config.local_steps} local steps"
     what = f"{config.method} on backbone {config.backbone}, {steps}, {federation.sites} sites ({config.partition})"
-    return f"Data: {federation.source.description}\nRun: {config.mode}, {what}\nStarting Flower's simulation ..."
+    return f"Data: {federation.source.description}\nRun: {config.mode}, {what}\nStarting Flower's simulation, which takes about half a minute ..."
+
+
+@contextmanager
+def _stopped_once() -> Iterator[None]:
+    """Ctrl-C, ``kill`` and a closing terminal all clean up first; asking again does not interrupt that."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for sign in _STOPPING:
+            signal.signal(sign, signal.SIG_IGN)
+        typer.echo("Stopping the run and Flower's processes ...", err=True)
+        raise KeyboardInterrupt
+
+    before = {sign: signal.signal(sign, stop) for sign in _STOPPING}
+    try:
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
 
 
 def _show(launch: Launch) -> None:

@@ -34,19 +34,26 @@ class LocalTrainer:
     Args:
         learner: trained in place.
         config: step sizes, batch size, schedule, corrections.
+        rate: what all step sizes are multiplied by.
         proximal: mu of FedProx (Li et al., MLSys 2020): (mu / 2) ||w - w_start||^2 is added to the loss; 0 is off.
         cache: frozen features, used where the method leaves them as they are.
     """
 
     def __init__(
-        self, learner: Learner, config: RunConfig, *, proximal: float = 0.0, cache: FeatureCache | None = None
+        self,
+        learner: Learner,
+        config: RunConfig,
+        *,
+        rate: float = 1.0,
+        proximal: float = 0.0,
+        cache: FeatureCache | None = None,
     ) -> None:
         self.learner = learner
         self.config = config
         self.proximal = proximal
         self.cache = cache if learner.keeps_features else None
         self.optimiser = torch.optim.AdamW(_groups(learner, config), weight_decay=config.weight_decay)
-        self._base_rates = [group["lr"] for group in self.optimiser.param_groups]
+        self._base_rates = [rate * group["lr"] for group in self.optimiser.param_groups]
         self._schedule = Schedule(config.total_steps, config.warmup_fraction, config.schedule)
 
     def train(self, split: Split, *, first_step: int, steps: int, seed: int) -> TrainingResult:

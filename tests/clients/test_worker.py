@@ -68,7 +68,7 @@ def test_the_last_visit_only_evaluates(federation: SimulatedFederation) -> None:
     reply = worker.visit(_request(worker, 3, last=True))
     assert reply.state is None
     assert math.isnan(reply.loss)
-    assert set(reply.before) == {"val", "test"}
+    assert set(reply.before) == {"val", "test", "own-val", "own-test"}
     assert reply.before["test"].samples == len(worker.data.test.labels)
 
 
@@ -168,3 +168,20 @@ def test_pooled_needs_everyones_data(federation: SimulatedFederation) -> None:
     with pytest.raises(SiteError, match="simulation only"):
         worker.reference(ReferenceRequest("pooled"))
     assert set(worker.reference(ReferenceRequest("local-only")).scores) == {"test"}
+
+
+def test_the_personalised_model_stays_at_the_site(config: RunConfig, tmp_path: Path) -> None:
+    worker = _changed(config, **{"personalise-steps": 3}).worker(0)
+    request = _request(worker, 3, last=True)
+    reply = worker.visit(request)
+    assert reply.state is None
+    kept = worker.store.load("run")
+    own = {name.removeprefix("own/"): tensor for name, tensor in kept.items() if name.startswith("own/")}
+    assert own.keys() == worker.learner.trainables.keys()
+    assert not np.array_equal(own["head.weight"].numpy(), worker.initial.tensors()["head.weight"])
+    assert worker.visit(request).before["own-test"].loss == reply.before["own-test"].loss
+
+
+def test_no_personalisation_where_none_is_wanted(config: RunConfig) -> None:
+    worker = _changed(config, **{"personalise-steps": 0}).worker(0)
+    assert set(worker.visit(_request(worker, 3, last=True)).before) == {"val", "test"}

@@ -33,6 +33,30 @@ def test_one_seed_gives_one_result_and_leaves_the_global_generator_alone(tmp_pat
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
+def test_a_run_goes_on_from_an_artefact(tmp_path: Path) -> None:
+    """With a rate of nothing the weights stay those of the artefact, which another seed made."""
+    first = pretrain(TINY, tmp_path / "first", bf16=False)
+    second = dataclasses.replace(TINY, seed=1, rate=0.0, start=tmp_path / "first")
+    average = pretrain(second, tmp_path / "second", bf16=False)
+
+    for name, tensor in first.items():
+        torch.testing.assert_close(average[name], tensor, atol=1e-3, rtol=1e-3)
+
+
+def test_a_run_stopped_early_is_the_beginning_of_the_whole_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretrain(dataclasses.replace(TINY, until=1), tmp_path, every=1, bf16=False)
+    stopped = capsys.readouterr().out.splitlines()
+    pretrain(TINY, tmp_path, every=1, bf16=False)
+    whole = capsys.readouterr().out.splitlines()
+    losses = [lines[1].split("s: ")[1] for lines in (stopped, whole)]
+
+    assert len(stopped) == 2
+    assert len(whole) == 3
+    assert losses[0] == losses[1]
+
+
 def test_training_lowers_the_losses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pretrain(dataclasses.replace(TINY, phases=((16, 40),), rate=3e-3), tmp_path, every=1, bf16=False)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]

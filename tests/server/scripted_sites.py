@@ -78,6 +78,7 @@ class ScriptedSite:
         samples: training images.
         twists: by ``"join"``, ``"reference"``, or round: what to do instead of answering well.
         right: of 10 test images per class, how many the federated state gets right here.
+        own: likewise the site's own copy, personalised after the last round; None for no such copy.
     """
 
     name: str
@@ -85,6 +86,7 @@ class ScriptedSite:
     step: float = 1.0
     samples: int = 10
     right: int = 8
+    own: int | None = None
     twists: dict[str | int, Twist] = field(default_factory=dict)
     visits: list[Any] = field(default_factory=list)
 
@@ -117,6 +119,8 @@ class ScriptedSite:
     def _visit(self, request: Any) -> VisitReply:
         moved = {part: vector + np.float32(self.step) for part, vector in request.state.vectors.items()}
         tests = {"test": scores(self.right, 10 - self.right)} if request.last else {}
+        if request.last and self.own is not None:
+            tests["own-test"] = scores(self.own, 10 - self.own)
         return VisitReply(
             site=self.name,
             round=request.round,

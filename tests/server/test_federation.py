@@ -58,6 +58,19 @@ def test_the_adapter_is_the_last_state_that_the_sites_tested(tmp_path: Path) -> 
     }
 
 
+def test_what_sites_make_of_the_result_alone_is_shown_beside_it(tmp_path: Path) -> None:
+    config = script.run_config(tmp_path, references="local-only")
+    sites = script.federation_of(config)
+    for site in sites.values():
+        site.own = 9
+    said: list[str] = []
+    directory = run_federation(config, LocalGrid(sites), said.append)
+    summary = json.loads((directory.path / "summary.json").read_text())
+    assert summary["results"]["personalised"]["mean"] == pytest.approx(0.9)
+    assert summary["personalised_gains"]["site-1"] == pytest.approx(0.2)
+    assert any("personalised" in line for line in said)
+
+
 def test_a_personal_part_is_in_no_message_and_not_in_the_adapter(tmp_path: Path) -> None:
     config = script.run_config(tmp_path, personal="head")
     sites = script.federation_of(config)

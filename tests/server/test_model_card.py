@@ -18,7 +18,7 @@ def summary() -> dict[str, Any]:
         "method": "lora(rank=8)",
         "personal": [],
         "backbone": "/home/someone/weights/vit-b",
-        "data": "phantoms",
+        "data": "folder(path=/home/someone/images)",
         "partition": "natural",
         "strategy": "fedavg",
         "rounds": 10,
@@ -31,6 +31,8 @@ def summary() -> dict[str, Any]:
         "exchanged_parameters": 12345,
         "results": {"local-only": result(0.7, 0.8), "federated": result(0.9, 0.75)},
         "gains": {"a|b": 0.2, "c": -0.05},
+        "personalised_gains": {"a|b": 0.1, "c": 0.1},
+        "personalise_steps": 7,
         "local_only_elsewhere": None,
         "traffic": {"up_bytes": 1e6, "down_bytes": 1e6, "full_fine_tuning_bytes": 1e8, "times_less": 50.0},
     }
@@ -48,10 +50,13 @@ def test_says_what_it_is_and_what_it_does_not_know(summary: dict[str, Any]) -> N
     ):
         assert fact in card
     assert "1 of 2 sites gain. Sites that lose by taking part: c (-0.050)." in card
+    assert "Each site then took 7 more steps alone" in card
+    assert "2 of 2 sites gain. None loses." in card
     assert "| c | 50 | 5 | 20 | 3 not readable |" in card
     assert "| a\\|b | 100 | 10 | 20 | none |" in card
     assert "node 4 took no part: data: too few images." in card
     assert "not a medical device" in card
+    assert "folder(path='images')" in card
     assert "/home/someone" not in card
 
 

@@ -80,6 +80,7 @@ BAD: dict[str, tuple[script.Twist, str]] = {
     "diverged": (script.changed(loss=math.nan), "training loss is not finite"),
     "endless": (script.changed(seconds=math.inf), "not a number of seconds"),
     "false counts": (script.changed(before={"val": Scores(9, 0.5, {}, [1, 0, 0, 1])}), "do not fit 9 samples"),
+    "negative counts": (script.changed(before={"val": Scores(2, 0.5, {}, [2, -1, 0, 1])}), "do not fit 2 samples"),
     "more classes": (script.changed(before={"val": Scores(9, 0.5, {}, [1] * 9)}), "do not fit 9 samples"),
     "bad loss": (script.changed(before={"val": Scores(2, math.nan, {}, [1, 0, 0, 1])}), "loss of 'val'"),
 }
@@ -110,9 +111,10 @@ def test_an_empty_split_has_no_metrics() -> None:
     assert vet_scores({"val": Scores(0, math.nan, {}, [0] * 4)}, classes=2)["val"].metrics == {}
 
 
-@given(st.integers(), st.lists(st.integers(), max_size=10))
-def test_only_counts_that_add_up_pass(samples: int, confusion: list[int]) -> None:
-    adds_up = len(confusion) == 4 and min(confusion, default=0) >= 0 and sum(confusion) == samples
+@given(st.lists(st.integers(-2, 9), min_size=3, max_size=5), st.integers(-1, 1))
+def test_only_counts_that_add_up_pass(confusion: list[int], missing: int) -> None:
+    samples = sum(confusion) + missing
+    adds_up = len(confusion) == 4 and min(confusion) >= 0 and missing == 0
     try:
         vet_scores({"val": Scores(samples, 0.5, {}, confusion)}, classes=2)
     except Quarantined:

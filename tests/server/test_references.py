@@ -73,6 +73,14 @@ def test_a_reference_that_fails_is_recorded_and_stops_nothing(tmp_path: Path, tw
     assert set(summary["gains"]) == {"site-0", "site-2"}
 
 
+def test_scores_on_anything_but_known_test_splits_are_dropped(tmp_path: Path) -> None:
+    config = script.run_config(tmp_path, references="local-only")
+    sites = script.federation_of(config)
+    sites[11].twists["reference"] = script.changed(scores={"test": script.scores(7, 3), "=cmd()": script.scores(1, 1)})
+    run_federation(config, LocalGrid(sites), [].append)
+    assert {row["tested_on"] for row in _table(config.runs_dir)} == {"test", "union"}
+
+
 @pytest.mark.parametrize("mode", ["local-only", "pooled"])
 def test_a_reference_run_visits_nobody(tmp_path: Path, mode: str) -> None:
     config = script.run_config(tmp_path, mode=mode)

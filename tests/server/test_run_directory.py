@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import math
 import tomllib
@@ -72,6 +73,14 @@ def test_tables_grow_row_by_row(tmp_path: Path) -> None:
     assert lines[1].startswith("1,a,accepted,10,5,0.25,8,0.7,0.75,0.75,")
     assert lines[1].endswith(",8,7,0.5")
     assert lines[2].startswith('2,a,"no ""answer"", none",0,0,,')
+
+
+def test_the_personalised_copy_has_its_own_columns(tmp_path: Path) -> None:
+    directory = RunDirectory.create(run_config(tmp_path))
+    directory.add_sites([SiteRecord(3, "a", "evaluated", scores={"test": scores(3, 1), "own-test": scores(4, 0)})])
+    with (directory.path / "sites.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    assert (row["received_test_balanced_accuracy"], row["own_test_balanced_accuracy"]) == ("0.75", "1")
 
 
 def test_a_reference_that_failed_has_a_row_too(tmp_path: Path) -> None:

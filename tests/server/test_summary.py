@@ -31,23 +31,25 @@ REFERENCES = [
     ReferenceRecord("pooled", "site-0", "trained", {"test/site-0": scores(10, 0), "test/site-1": scores(8, 2)}),
 ]
 FEDERATED = {"site-0": scores(8, 2), "site-1": scores(7, 3)}
+TESTS = {"federated": FEDERATED, "personalised": {"site-0": scores(9, 1), "site-1": scores(10, 0)}}
 
 
 def test_results_of_each_model_at_each_site(config: RunConfig, federation: Federation) -> None:
-    summary = summarise(config, federation, REFERENCES, FEDERATED, {})
+    summary = summarise(config, federation, REFERENCES, TESTS, {})
     results = summary["results"]
-    assert list(results) == ["local-only", "federated", "pooled"]
+    assert list(results) == ["local-only", "federated", "personalised", "pooled"]
     assert results["local-only"]["mean"] == pytest.approx(0.75)
     assert (results["federated"]["worst_site"], results["federated"]["worst"]) == ("site-1", 0.7)
     assert results["pooled"]["union"] == pytest.approx(0.9)
     assert results["pooled"]["sites"]["site-1"]["balanced_accuracy"] == 0.8
     assert summary["gains"] == {"site-0": pytest.approx(0.2), "site-1": pytest.approx(-0.2)}
+    assert summary["personalised_gains"] == {"site-0": pytest.approx(0.3), "site-1": pytest.approx(0.1)}
     assert summary["local_only_elsewhere"] == pytest.approx(0.6)
 
 
 def test_bytes_against_full_fine_tuning(config: RunConfig, federation: Federation) -> None:
     traffic = {"join": Traffic(10, 90, 1), "rounds": Traffic(400, 500, 9)}
-    figures = summarise(config, federation, [], FEDERATED, traffic)["traffic"]
+    figures = summarise(config, federation, [], TESTS, traffic)["traffic"]
     assert (figures["down_bytes"], figures["up_bytes"], figures["states_exchanged"]) == (410, 590, 10)
     assert figures["full_fine_tuning_bytes"] == 10 * federation.full_nbytes
     assert figures["times_less"] == pytest.approx(10 * federation.full_nbytes / 1000)
@@ -55,15 +57,15 @@ def test_bytes_against_full_fine_tuning(config: RunConfig, federation: Federatio
 
 
 def test_what_is_missing_is_left_out(config: RunConfig, federation: Federation) -> None:
-    summary = summarise(config, federation, REFERENCES[:1], {"site-1": scores(7, 3)}, {})
+    summary = summarise(config, federation, REFERENCES[:1], {"federated": {"site-1": scores(7, 3)}}, {})
     assert list(summary["results"]) == ["local-only", "federated"]
     assert summary["gains"] == {}
-    alone = summarise(config.model_copy(update={"mode": "pooled"}), federation, [], None, {"join": Traffic(1, 1, 0)})
+    alone = summarise(config.model_copy(update={"mode": "pooled"}), federation, [], {}, {"join": Traffic(1, 1, 0)})
     assert alone["results"] == {}
     assert alone["traffic"]["times_less"] is None
     assert alone["local_only_elsewhere"] is None
 
 
 def test_empty_test_splits_give_nan_rather_than_an_error(config: RunConfig, federation: Federation) -> None:
-    result = summarise(config, federation, [], {"site-0": scores(0, 0)}, {})["results"]["federated"]
+    result = summarise(config, federation, [], {"federated": {"site-0": scores(0, 0)}}, {})["results"]["federated"]
     assert math.isnan(result["union"])

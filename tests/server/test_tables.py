@@ -34,15 +34,22 @@ def _result(*values: float) -> dict[str, object]:
 def test_the_summary_shows_gains_and_losses_per_site() -> None:
     summary = {
         "sites": {"a": {}, "b": {}},
-        "results": {"local-only": _result(0.7, 0.8), "federated": _result(0.9, 0.75)},
+        "results": {
+            "local-only": _result(0.7, 0.8),
+            "federated": _result(0.9, 0.75),
+            "personalised": _result(0.8, 0.9),
+            "pooled": _result(1.0, 0.5),
+        },
         "gains": {"a": 0.2, "b": -0.05},
+        "personalised_gains": {"a": 0.1, "b": 0.1},
         "local_only_elsewhere": 0.5,
         "traffic": {"up_bytes": 1e6, "down_bytes": 3e6, "full_fine_tuning_bytes": 4e8, "times_less": 100.0},
     }
     lines = summary_lines(summary)
-    assert lines[2].split() == ["a", "20", "0.700", "0.900", "+0.200"]
-    assert lines[3].split() == ["b", "20", "0.800", "0.750", "-0.050"]
-    assert lines[4].split()[-3:] == ["0.750", "0.825", "+0.075"]
+    assert lines[2].split() == ["a", "20", "0.700", "0.900", "+0.200", "0.800", "+0.100", "1.000"]
+    assert lines[3].split() == ["b", "20", "0.800", "0.750", "-0.050", "0.900", "+0.100", "0.500"]
+    assert lines[1].split() == ["site", "images", "local-only", "federated", "gain", "personalised", "gain", "pooled"]
+    assert lines[4].split()[-6:] == ["0.750", "0.825", "+0.075", "0.850", "+0.100", "0.750"]
     assert "0.500 on average" in lines[7]
     assert lines[8:] == [
         "Traffic: 1.000 MB up and 3.000 MB down in all, joining and evaluation included.",
@@ -53,7 +60,8 @@ def test_the_summary_shows_gains_and_losses_per_site() -> None:
 
 def test_without_references_there_is_no_gain_and_without_answers_no_table() -> None:
     traffic = {"up_bytes": 0, "down_bytes": 0, "full_fine_tuning_bytes": None, "times_less": None}
-    summary = {"sites": {"a": {}}, "results": {}, "gains": {}, "local_only_elsewhere": None, "traffic": traffic}
+    summary = {"sites": {"a": {}}, "results": {}, "gains": {}, "personalised_gains": {}, "traffic": traffic}
+    summary["local_only_elsewhere"] = None
     assert summary_lines(summary)[0] == "No test scores: no site answered."
     summary["results"] = {"federated": _result(0.9, 0.9)}
     assert "gain" not in "".join(summary_lines(summary))

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedmedpeft.components import ConfigError
+from fedmedpeft.components import ConfigError, Registry
 from fedmedpeft.data.errors import DataError
-from fedmedpeft.data.partition import PARTITIONERS, PartitionManifest, make_partition
+from fedmedpeft.data.partition import PARTITIONERS, Assignment, Partitioner, PartitionManifest, make_partition
+from fedmedpeft.data.partitioners.base import DrawnOnce
 from fedmedpeft.data.source import SPLITS, ImageTable
 
 SPECS = (
@@ -158,6 +159,21 @@ def test_more_sites_than_patients_is_refused(plain_source: Callable[..., Any]) -
     source = plain_source(30, 3, patients=("p", "q") * 15)
     with pytest.raises(DataError, match="sites=3 is more than the 2 patients"):
         make_partition(source, "iid", **DEFAULTS)
+
+
+def test_a_partitioner_that_tears_patients_apart_is_stopped(
+    plain_source: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Careless(DrawnOnce):
+        def assign(self, table: ImageTable, sites: int, rng: np.random.Generator) -> Assignment:
+            return Assignment(np.arange(len(table)) % sites, ("s", "t"))
+
+    registry: Registry[Partitioner] = Registry("partitioner")
+    registry.register("careless")(lambda options: Careless())
+    monkeypatch.setattr("fedmedpeft.data.partition.PARTITIONERS", registry)
+    source = plain_source(30, 3, patients=("p", "p", "q") * 10)
+    with pytest.raises(DataError, match="2 patients are in more than one site"):
+        make_partition(source, "careless", **(DEFAULTS | {"sites": 2}))
 
 
 def test_the_partitioners_are_those_of_the_documentation() -> None:

@@ -85,9 +85,10 @@ def test_a_patient_stays_with_one_scanner_and_has_one_background() -> None:
     assert sites is not None
     assert len(set(patients)) == 20
     assert len(set(zip(patients, sites, strict=True))) == 20
-    corner = np.array([pixels(source, row)[:4, :4].mean(axis=(0, 1)) for row in range(60)])
-    within = np.mean([corner[[p == name for p in patients]].std(axis=0).mean() for name in set(patients)])
-    assert within < 0.7 * corner.std(axis=0).mean()
+    corners = np.array([pixels(source, row)[:8, :8].mean(axis=(0, 1)) for row in range(60)])
+    apart = np.abs(corners[:, None] - corners[None]).mean(axis=2)
+    same = np.array([[p == q for q in patients] for p in patients])
+    assert apart[same & ~np.eye(60, dtype=bool)].mean() < 0.7 * apart[~same].mean()
 
 
 def test_without_patients_there_is_no_column() -> None:

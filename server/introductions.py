@@ -1,0 +1,94 @@
+"""Before the first round: ask every node who it is, and fetch the state that all start from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fedmedpeft.backbones import load_record
+from fedmedpeft.config import RunConfig
+from fedmedpeft.exchange import ContractError, JoinReply, JoinRequest, PeftState
+from fedmedpeft.exchange import flower as wire
+from server.courier import Answer, Courier
+from server.errors import FederationError, safe_reason
+from server.joining import Federation, LeftOut, agree
+
+# Names end up in tables and file names.
+_SITE_NAME = re.compile(r"\w[\w .:-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Initial global state (None where nothing is federated), and the raw answers by node, for their byte counts."""
+
+    federation: Federation
+    state: PeftState | None
+    answers: Mapping[int, Answer]
+
+
+def join(courier: Courier, config: RunConfig, run: str, nodes: Sequence[int]) -> Joined:
+    """Ask every node to introduce itself; check, and fetch the initial state (federated runs only).
+
+    Raises:
+        ConfigError: the configured backbone or method cannot be used.
+        FederationError: too few sites agree.
+    """
+    backbone = load_record(config.backbone, revision=config.backbone_revision, image_size=config.image_size)
+    federated = config.mode == "federated"
+    asked = {flag: JoinRequest(run, flag) for flag in (False, True)}
+    answers = courier.ask("join", wire.JOIN, {node: asked[federated and node == nodes[0]] for node in nodes})
+    replies, left_out = read_replies(answers)
+    federation = agree(replies, config, backbone, left_out)
+    courier.names.update({site.node: site.name for site in federation.sites})
+    state = fetch_initial_state(courier, federation, replies, asked[True]) if federated else None
+    return Joined(federation, state, answers)
+
+
+def read_replies(answers: Mapping[int, Answer]) -> tuple[dict[int, JoinReply], list[LeftOut]]:
+    """Decode introductions; the second part says who has no valid one."""
+    replies: dict[int, JoinReply] = {}
+    left_out: list[LeftOut] = []
+    for node in sorted(answers):
+        answer = answers[node]
+        try:
+            if answer.content is None:
+                raise ContractError(answer.failure)
+            reply = wire.decode_join_reply(answer.content)
+            if not _SITE_NAME.fullmatch(reply.site):
+                raise ContractError("its name is not 1 to 64 letters, digits, spaces or any of . : _ -")
+            if reply.site in {known.site for known in replies.values()}:
+                raise ContractError(f"the name '{reply.site}' is taken by another site")
+            if reply.samples.get("train", 0) <= 0:
+                raise ContractError("it has no training images")
+            replies[node] = reply
+        except ContractError as error:
+            left_out.append(LeftOut(node, f"node {node}", safe_reason(str(error))))
+        except Exception as error:
+            # A broken site chooses these bytes: no way of failing to read them may end the run.
+            reason = f"its introduction cannot be decoded ({type(error).__name__})"
+            left_out.append(LeftOut(node, f"node {node}", reason))
+    return replies, left_out
+
+
+def fetch_initial_state(
+    courier: Courier, federation: Federation, replies: Mapping[int, JoinReply], request: JoinRequest
+) -> PeftState:
+    """The initial state that all sites vouch for, from the first site whose state has the agreed hash.
+
+    Raises:
+        FederationError: no site could give it.
+    """
+    for site in federation.sites:
+        reply = replies[site.node]
+        if reply.state is None:
+            again, _ = read_replies(courier.ask("join", wire.JOIN, {site.node: request}))
+            reply = again.get(site.node, reply)
+        try:
+            if reply.state is not None:
+                state = federation.contract.admit(reply.state)
+                if state.hash() == federation.state_hash:
+                    return state
+        except ContractError:
+            continue
+    raise FederationError("No site could give the initial PEFT state that all of them vouch for; see the sites' logs.")

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from fedmedpeft.cli import app
+from server.federation import run_federation
+from tests.flower_doubles import LocalGrid
+from tests.server import scripted_sites as script
+
+
+def _runs(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, ["runs", *arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One completed run and a later one that was cut off."""
+    directory = tmp_path_factory.mktemp("runs")
+    config = script.run_config(directory, references="local-only")
+    done = run_federation(config, LocalGrid(script.federation_of(config)), lambda line: None).path
+    cut = done.with_name("cut-off")
+    cut.mkdir()
+    (cut / "config.toml").write_bytes((done / "config.toml").read_bytes())
+    os.utime(done, (1, 1))
+    return done.parent
+
+
+def test_list_has_a_line_per_run_oldest_first(runs_dir: Path) -> None:
+    code, out, _ = _runs("list", "--runs-dir", str(runs_dir))
+    lines = out.splitlines()
+    assert code == 0
+    assert [line.split()[0] for line in lines[2:]] == ["run", "cut-off"]
+    assert "+0.100" in lines[2]
+    assert lines[3].split()[-4:] == ["-"] * 4
+
+
+def test_list_as_json_holds_what_the_summary_says(runs_dir: Path) -> None:
+    _, out, _ = _runs("list", "--runs-dir", str(runs_dir), "--json")
+    done, cut = json.loads(out)
+    summary = json.loads((runs_dir / "run" / "summary.json").read_text())
+    assert done["mean"] == summary["results"]["federated"]["mean"]
+    assert done["MB"] == (summary["traffic"]["down_bytes"] + summary["traffic"]["up_bytes"]) / 1e6
+    assert done["gain"] == pytest.approx(0.1)
+    assert (done["completed"], cut["completed"], cut["mean"]) == (True, False, None)
+
+
+@pytest.mark.parametrize("by_path", [True, False])
+def test_show_by_name_or_directory(runs_dir: Path, by_path: bool) -> None:
+    name = str(runs_dir / "run") if by_path else "run"
+    code, out, _ = _runs("show", name, "--runs-dir", str(runs_dir))
+    assert code == 0
+    assert "aggregated" in out
+    assert "Test balanced accuracy" in out
+    assert "SYNTHETIC DATA" in out
+
+
+def test_show_says_that_a_run_was_cut_off(runs_dir: Path) -> None:
+    code, out, _ = _runs("show", "cut-off", "--runs-dir", str(runs_dir))
+    assert code == 0
+    assert "has not come to its end" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("show", "runn"), "Did you mean 'run'?"),
+        (("show", "run", "--runs-dir", "/nowhere"), "no directory '/nowhere'"),
+        (("list", "--runs-dir", "/nowhere"), "no directory '/nowhere'"),
+    ],
+)
+def test_what_is_not_there_is_named(runs_dir: Path, arguments: tuple[str, ...], message: str) -> None:
+    given = arguments if "--runs-dir" in arguments else (*arguments, "--runs-dir", str(runs_dir))
+    code, _, err = _runs(*given)
+    assert code == 2
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("file", "content"), [("config.toml", "config = ["), ("summary.json", "{")])
+def test_a_damaged_file_is_named(tmp_path: Path, runs_dir: Path, file: str, content: str) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("config.toml", "summary.json"):
+        (run / name).write_bytes((runs_dir / "run" / name).read_bytes())
+    (run / file).write_text(content)
+    code, _, err = _runs("list", "--runs-dir", str(tmp_path))
+    assert code == 2
+    assert f"{file}' is damaged" in err

@@ -52,7 +52,10 @@ def _announcement(federation: Federation) -> str:
     config = federation.config
     steps = f"{config.rounds} rounds of {config.local_steps} local steps"
     what = f"{config.method} on backbone {config.backbone}, {steps}, {federation.sites} sites ({config.partition})"
-    return f"Data: {federation.source.description}\nRun: {config.mode}, {what}\nStarting Flower's simulation, which takes about half a minute ..."
+    return (
+        f"Data: {federation.source.description}\nRun: {config.mode}, {what}\n"
+        "Starting Flower's simulation, which takes about half a minute ..."
+    )
 
 
 @contextmanager

@@ -99,7 +99,7 @@ def test_momentum_is_kept_between_visits(config: RunConfig) -> None:
 
 
 def test_personal_parts_stay_and_come_back(config: RunConfig) -> None:
-    federation = _changed(config, personal="head")
+    federation = _changed(config, personal="head", **{"personalise-steps": 0})
     worker, neighbour = federation.worker(0), federation.worker(1)
     reply = worker.visit(_request(worker))
     assert reply.state is not None

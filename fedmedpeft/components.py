@@ -193,4 +193,6 @@ def _value(text: str) -> Value:
 def _render(value: Value) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return f"'{value}'" if isinstance(value, str) else repr(value)
+    if not isinstance(value, str):
+        return repr(value)
+    return f'"{value}"' if "'" in value else f"'{value}'"

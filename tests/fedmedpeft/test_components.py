@@ -25,7 +25,7 @@ _values = st.one_of(
     st.booleans(),
     st.integers(-(10**6), 10**6),
     st.floats(allow_nan=False, allow_infinity=False),
-    st.text(st.characters(exclude_characters="'", exclude_categories=["C"])),
+    st.text(st.characters(exclude_characters='"', exclude_categories=["C"])),
 )
 
 

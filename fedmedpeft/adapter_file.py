@@ -49,6 +49,7 @@ class AdapterConfig(BaseModel):
         tensors: names, shapes and parts, in wire order.
         manifest_hash: hash of ``tensors``.
         state_hash: hash of names and values.
+        seed: of the run; parts that stayed at the sites started from it.
         synthetic: trained on generated images.
         run: name of the run.
         fedmedpeft: version that wrote the file.
@@ -66,6 +67,7 @@ class AdapterConfig(BaseModel):
     tensors: tuple[AdapterTensor, ...]
     manifest_hash: str
     state_hash: str
+    seed: int = 0
     synthetic: bool = False
     run: str = ""
     fedmedpeft: str = __version__
@@ -88,6 +90,7 @@ def save_adapter(
     backbone: BackboneRecord,
     fingerprint: str,
     personal: tuple[str, ...] = (),
+    seed: int = 0,
     synthetic: bool = False,
     run: str = "",
 ) -> AdapterConfig:
@@ -101,6 +104,7 @@ def save_adapter(
         tensors=tuple(AdapterTensor(name=s.name, shape=s.shape, part=s.part) for s in state.manifest.tensors),
         manifest_hash=state.manifest.hash,
         state_hash=state.hash(),
+        seed=seed,
         synthetic=synthetic,
         run=run,
     )

@@ -39,9 +39,13 @@ class RunConfig(BaseModel):
     backbone_fingerprint: str = Field("", description="expected fingerprint; empty: the one that most sites have")
     image_size: int = Field(0, ge=0, description="pixels a side; 0: the backbone's own")
 
-    method: str = Field("lora", description="PEFT method, with options, composed by '+': lora(rank=8)+vpt-deep")
+    method: str = Field(
+        "lora+layernorm", description="PEFT method, with options, composed by '+': lora(rank=8)+vpt-deep"
+    )
     personal: str = Field(
-        "", description="parts that stay at each site, comma-separated: head, or methods of the composition"
+        "auto",
+        description="what stays at each site: none, or head and methods of the composition, comma-separated; "
+        "auto: layernorm where it is composed with another method",
     )
 
     data: str = Field(
@@ -143,6 +147,12 @@ class RunConfig(BaseModel):
 
     @property
     def personal_parts(self) -> tuple[str, ...]:
+        """Owners whose tensors stay at the sites. Normalisation kept per site: FedBN, Li et al., ICLR 2021."""
+        if self.personal == "auto":
+            methods = {spec.name for spec in parse_composition(self.method)}
+            return ("layernorm",) if "layernorm" in methods and methods - {"layernorm", "head"} else ()
+        if self.personal == "none":
+            return ()
         return tuple(part.strip() for part in self.personal.split(",") if part.strip())
 
     @property

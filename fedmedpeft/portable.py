@@ -37,7 +37,7 @@ def load_learner(directory: Path | str, backbone: str | None = None, device: str
             f"The adapter belongs to a backbone with fingerprint {saved.config.fingerprint[:12]}, but '{name}' has "
             f"{frozen.fingerprint[:12]}. Give the backbone that the run used."
         )
-    learner = Learner(frozen, saved.config.method, Classification(saved.config.classes), seed=0)
+    learner = Learner(frozen, saved.config.method, Classification(saved.config.classes), saved.config.seed)
     manifest = learner.manifest(without=saved.config.personal)
     if manifest != saved.state.manifest:
         raise ConfigError(

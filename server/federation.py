@@ -145,6 +145,7 @@ class _Run:
             state,
             method=self.config.method,
             personal=self.config.personal_parts,
+            seed=self.config.seed,
             classes=federation.classes,
             backbone=federation.backbone,
             fingerprint=federation.fingerprint,

@@ -38,7 +38,7 @@ def locate(name: str, revision: str, *, weights: bool) -> CheckpointFiles:
     if directory.is_dir():
         if revision:
             raise ConfigError(f"backbone-revision='{revision}' applies to Hugging Face names; '{name}' is local.")
-        return _in_directory(name, directory)
+        return _in_directory(name, directory, weights=weights)
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise ConfigError(
             f"backbone='{name}' is neither '{EMBEDDED}', nor a directory on this machine, nor a Hugging Face name "
@@ -64,14 +64,16 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def _in_directory(name: str, directory: Path) -> CheckpointFiles:
+def _in_directory(name: str, directory: Path, *, weights: bool) -> CheckpointFiles:
     config = read_json(directory / "config.json")
     if config is None:
         raise ConfigError(f"backbone='{name}': no config.json in it. Save the model with save_pretrained() there.")
+    preprocessing = read_json(directory / "preprocessing.json") or read_json(directory / "preprocessor_config.json")
+    if not weights:
+        return CheckpointFiles(config, preprocessing or {}, None)
     found = sorted(directory.glob("*.safetensors"))
     if len(found) != 1:
         raise ConfigError(f"backbone='{name}': {len(found)} *.safetensors files in it, expected exactly one.")
-    preprocessing = read_json(directory / "preprocessing.json") or read_json(directory / "preprocessor_config.json")
     files = CheckpointFiles(config, preprocessing or {}, found[0])
     if files.is_hugging_face and found[0].name != "model.safetensors":
         raise ConfigError(f"backbone='{name}': '{found[0].name}' must be called model.safetensors.")

@@ -54,7 +54,7 @@ class PeftState:
         return views
 
     def encode(self) -> EncodedState:
-        return EncodedState(self.manifest.hash, {part: vector for part, vector in self.vectors.items()})
+        return EncodedState(self.manifest.hash, {str(part): vector for part, vector in self.vectors.items()})
 
     def hash(self) -> str:
         """SHA-256 over the manifest's hash and all values."""

@@ -59,6 +59,16 @@ def test_mistakes_are_named(values: dict[str, object], message: str) -> None:
     assert message in str(raised.value)
 
 
-def test_personal_parts_are_methods_or_the_head() -> None:
-    config = RunConfig.from_mapping({"method": "lora+layernorm", "personal": "layernorm, head"})
-    assert config.personal_parts == ("layernorm", "head")
+@pytest.mark.parametrize(
+    ("method", "personal", "parts"),
+    [
+        ("lora+layernorm", "layernorm, head", ("layernorm", "head")),
+        ("lora+layernorm", "none", ()),
+        ("lora+layernorm", "auto", ("layernorm",)),
+        ("layernorm", "auto", ()),
+        ("head+layernorm", "auto", ()),
+        ("lora", "auto", ()),
+    ],
+)
+def test_personal_parts(method: str, personal: str, parts: tuple[str, ...]) -> None:
+    assert RunConfig.from_mapping({"method": method, "personal": personal}).personal_parts == parts

@@ -32,6 +32,7 @@ def _save(learner: Learner, method: str, directory: Path, personal: tuple[str, .
         backbone=learner.backbone.record,
         fingerprint=learner.backbone.fingerprint,
         personal=personal,
+        seed=4,
     )
 
 
@@ -49,6 +50,7 @@ def test_personal_parts_are_not_in_the_adapter(tiny_backbone: Path, tmp_path: Pa
     _save(learner, "lora", tmp_path, personal=("head",))
     loaded = fedmedpeft.load(tmp_path, device="cpu")
     assert not torch.equal(loaded.head.weight, learner.head.weight)
+    torch.testing.assert_close(loaded.head.weight, learner.head.weight - 0.1)
     name = "blocks.0.q.lora_B"
     assert torch.equal(loaded.trainables[name].parameter, learner.trainables[name].parameter)
 

@@ -49,6 +49,12 @@ def test_record_without_weights_equals_the_loaded_one(tiny_backbone: Path, tiny_
     assert (record.architecture, record.preprocessing) == (tiny_record.architecture, tiny_record.preprocessing)
 
 
+def test_the_record_needs_no_weights(copy: Path) -> None:
+    record = load_record(str(copy))
+    (copy / "model.safetensors").unlink()
+    assert load_record(str(copy)) == record
+
+
 def test_another_image_size_interpolates_positions(tiny_backbone: Path) -> None:
     backbone = load_backbone(str(tiny_backbone), image_size=48)
     assert backbone(_images(2, 48)).shape == (2, 16)

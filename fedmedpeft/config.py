@@ -52,8 +52,9 @@ class RunConfig(BaseModel):
         "phantoms", description="data source: phantoms, manifest(path=...), folder(path=...), medmnist(path=...)"
     )
     partition: str = Field(
-        "natural",
-        description="natural, iid, dirichlet(alpha=0.3), pathological, quantity, feature-shift, or file(path=...)",
+        "auto",
+        description="natural, iid, dirichlet(alpha=0.3), pathological, quantity, feature-shift, or file(path=...); "
+        "auto: natural where the data has one site per node, else dirichlet(alpha=0.5)",
     )
     partition_seed: int = Field(0, ge=0, description="seed of the partition and of the train / val / test split")
     sites: int = Field(0, ge=0, description="number of sites; 0: as many as the federation has nodes")
@@ -65,7 +66,7 @@ class RunConfig(BaseModel):
 
     rounds: int = Field(10, ge=1, description="federated rounds")
     local_steps: int = Field(10, ge=1, description="optimiser steps per site and round")
-    batch_size: int = Field(32, ge=1, description="images per step (fewer where a site has fewer)")
+    batch_size: int = Field(16, ge=1, description="images per step (fewer where a site has fewer)")
     learning_rate: float = Field(
         0.0, ge=0, description="AdamW step size of the method; 0: each method's own recommendation"
     )

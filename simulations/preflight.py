@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fedmedpeft.components import ConfigError, parse_spec
+from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
-from fedmedpeft.data import PARTITIONERS, PartitionManifest, Source, build_source
-from fedmedpeft.data.run_partition import FROM_FILE, partition_for
-
-DEFAULT_SITES = 4
-"""Where neither the configuration nor the data says how many sites there are."""
-
+from fedmedpeft.data import PartitionManifest, Source, build_source
+from fedmedpeft.data.run_partition import check_partition_name, partition_for
 
 @dataclass(frozen=True)
 class Federation:
@@ -33,11 +29,9 @@ def plan_federation(config: RunConfig) -> Federation:
         ConfigError: an unknown source, partitioner or option, or fewer sites than ``min-sites``.
         DataError: the data is not there or cannot be divided so.
     """
-    spec = parse_spec(config.partition)
-    partitioner = None if spec.name == FROM_FILE else PARTITIONERS.build(spec)
+    check_partition_name(config.partition)
     source = build_source(config.data)
-    sites_in_data = partitioner is None or partitioner.natural
-    partition = partition_for(config, source, config.sites or (0 if sites_in_data else DEFAULT_SITES))
+    partition = partition_for(config, source, config.sites)
     planned = RunConfig.from_mapping(config.to_mapping() | {"sites": len(partition.sites)})
     return Federation(planned, source, partition)
 

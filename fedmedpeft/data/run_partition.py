@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from fedmedpeft.components import ConfigError, Options, parse_spec
+from fedmedpeft.components import ComponentSpec, ConfigError, Options, parse_spec
 from fedmedpeft.config import RunConfig
-from fedmedpeft.data.partition import make_partition
+from fedmedpeft.data.partition import PARTITIONERS, make_partition
 from fedmedpeft.data.partition_manifest import PartitionManifest
 from fedmedpeft.data.source import Source
 
-FROM_FILE = "file"
+AUTO, FROM_FILE, NATURAL = "auto", "file", "natural"
+DEFAULT_SITES = 4
+"""Where neither the configuration nor the data says how many sites there are."""
+# What `auto` does with data that has no sites of its own, or another number of them than the federation has nodes.
+_WITHOUT_SITES = "dirichlet(alpha=0.5)"
 
 
 class FileOptions(Options):
@@ -19,24 +23,34 @@ class FileOptions(Options):
     path: str = Field(min_length=1, description="a partition manifest, as `fedmedpeft partition make` writes it")
 
 
+def check_partition_name(text: str) -> None:
+    """Raises ConfigError for an unknown partitioner or option; reads no data."""
+    spec = parse_spec(text)
+    if spec.name == FROM_FILE:
+        _file_path(spec)
+    elif spec.name != AUTO:
+        PARTITIONERS.build(spec)
+
+
 def partition_for(config: RunConfig, source: Source, sites: int) -> PartitionManifest:
     """The partition that every process of a run arrives at on its own.
 
+    Args:
+        sites: nodes of the federation; 0: as many as the data has sites, else :data:`DEFAULT_SITES`.
+
     Raises:
-        ConfigError: the options of ``file``, or a number of sites other than that of the federation.
+        ConfigError: an unknown partitioner or option, or another number of sites than the federation has nodes.
         DataError: the data cannot be divided so, or the file is of other data.
     """
-    spec = parse_spec(config.partition)
+    spec = _resolved(config.partition, source, sites)
     if spec.name == FROM_FILE:
-        if set(spec.options) != {"path"}:
-            raise ConfigError(f"partition='{spec}': 'file' takes one option, path. Write file(path=/dir/p.json).")
-        partition = PartitionManifest.load(FileOptions.model_validate(dict(spec.options)).path)
+        partition = PartitionManifest.load(_file_path(spec))
         partition.check(source.table)
     else:
         partition = make_partition(
             source,
-            config.partition,
-            sites=sites,
+            str(spec),
+            sites=sites or (0 if spec.name == NATURAL else DEFAULT_SITES),
             seed=config.partition_seed,
             val_fraction=config.val_fraction,
             test_fraction=config.test_fraction,
@@ -49,3 +63,17 @@ def partition_for(config: RunConfig, source: Source, sites: int) -> PartitionMan
             "(`fedmedpeft run` does so by itself)."
         )
     return partition
+
+
+def _resolved(text: str, source: Source, sites: int) -> ComponentSpec:
+    spec = parse_spec(text)
+    if spec.name != AUTO:
+        return spec
+    own = len(set(source.table.sites or ()))
+    return parse_spec(NATURAL if own > 1 and sites in (0, own) else _WITHOUT_SITES)
+
+
+def _file_path(spec: ComponentSpec) -> str:
+    if set(spec.options) != {"path"}:
+        raise ConfigError(f"partition='{spec}': 'file' takes one option, path. Write file(path=/dir/p.json).")
+    return FileOptions.model_validate(dict(spec.options)).path

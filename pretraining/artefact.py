@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from transformers import ViTModel
 
+from fedmedpeft.backbones import load_backbone
 from pretraining.colouring import MEAN, STD
 
 
 def write_artefact(backbone: ViTModel, weights: dict[str, Tensor], folder: Path) -> None:
-    """Write ``model.safetensors`` (fp16), ``config.json`` and ``preprocessing.json``, each file whole or not at all.
+    """Write ``model.safetensors`` (fp16), ``config.json``, ``preprocessing.json`` and ``fingerprint.json``, each whole.
 
     Args:
         backbone: gives the architecture; it is left as it is.
@@ -32,7 +33,9 @@ def write_artefact(backbone: ViTModel, weights: dict[str, Tensor], folder: Path)
         torch.nn.Module.to(copied, torch.float16)
         copied.save_pretrained(temporary)
         (Path(temporary) / "preprocessing.json").write_text(json.dumps(preprocessing, indent=2) + "\n")
-        for name in ("model.safetensors", "config.json", "preprocessing.json"):
+        mark = load_backbone(temporary).fingerprint
+        (Path(temporary) / "fingerprint.json").write_text(json.dumps({"sha256": mark}, indent=2) + "\n")
+        for name in ("model.safetensors", "config.json", "preprocessing.json", "fingerprint.json"):
             (Path(temporary) / name).chmod(0o644)  # safetensors leaves its file to the owner alone
             (Path(temporary) / name).replace(folder / name)
 

@@ -45,10 +45,7 @@ def describe(images: Tensor) -> Tensor:
     fy = torch.fft.fftfreq(images.shape[-2], 1 / images.shape[-2])
     fx = torch.fft.rfftfreq(images.shape[-1], 1 / images.shape[-1])
     frequency = torch.hypot(fy[:, None], fx[None, :])
-    bands = [
-        (power * ((frequency >= low) & (frequency < high))).sum((1, 2))
-        for low, high in pairwise(BANDS)
-    ]
+    bands = [(power * ((frequency >= low) & (frequency < high))).sum((1, 2)) for low, high in pairwise(BANDS)]
     description = torch.cat([thumbnail, torch.stack(bands, 1).add(1e-6).log()], 1)
     return (description - description.mean(0)) / (description.std(0) + 1e-3)
 

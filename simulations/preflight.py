@@ -9,6 +9,7 @@ from fedmedpeft.config import RunConfig
 from fedmedpeft.data import PartitionManifest, Source, build_source
 from fedmedpeft.data.run_partition import check_partition_name, partition_for
 
+
 @dataclass(frozen=True)
 class Federation:
     """A run that is known to be startable as far as its data goes; ``config.sites`` is its number of sites."""

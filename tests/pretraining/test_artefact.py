@@ -12,7 +12,7 @@ from pretraining.artefact import read_artefact, write_artefact
 from pretraining.objective import build_backbone
 
 EMBEDDED = Path(__file__).parents[2] / "fedmedpeft" / "backbones" / "embedded"
-FILES = {"model.safetensors", "config.json", "preprocessing.json"}
+FILES = {"model.safetensors", "config.json", "preprocessing.json", "fingerprint.json"}
 
 
 def test_what_is_written_loads_without_missing_or_unexpected_keys(tmp_path: Path) -> None:

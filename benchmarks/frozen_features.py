@@ -47,9 +47,8 @@ def main() -> None:
         cached = seconds(learner, config, site, FeatureCache(), arguments.steps)
         ratios.append(plain / cached)
         print(f"without {plain:.2f} s, with {cached:.2f} s: {ratios[-1]:.1f} x", flush=True)
-    print(
-        f"median of {len(ratios)}: {statistics.median(ratios):.1f} x faster, {len(site.train.labels)} images at {size} px"
-    )
+    images = len(site.train.labels)
+    print(f"median of {len(ratios)}: {statistics.median(ratios):.1f} x faster, {images} images at {size} px")
 
 
 if __name__ == "__main__":

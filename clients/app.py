@@ -47,7 +47,7 @@ def _answer(message: Message, context: Context, act: Callable[[SiteWorker, Recor
     try:
         return Message(act(_site_worker(context), message.content), reply_to=message)
     except SiteError as refusal:
-        _log.warning("Refused (%s): %s", refusal.code.name, refusal.reason)
+        _log.warning("Refused (%s): %s", refusal.code.name, refusal.reason, exc_info=refusal.__cause__)
         return Message(Error(int(refusal.code), refusal.reason), reply_to=message)
     except ContractError as breach:
         _log.warning("Refused what the server sent: %s", breach)

@@ -6,6 +6,7 @@ what it is made from, never by who asked first.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -24,6 +25,7 @@ from fedmedpeft.learner import Learner, build_learner
 from fedmedpeft.training import FeatureCache
 
 _features = FeatureCache()
+_log = logging.getLogger("fedmedpeft.site")
 
 
 class SimulatedFederation:
@@ -49,6 +51,8 @@ class SimulatedFederation:
                 image_size=preprocessing.image_size,
                 interpolation=preprocessing.interpolation,
             )
+            for line in (*self._data[site].notes, *self._data[site].details):
+                _log.warning("%s: %s", site, line)
         return self._data[site]
 
     def everyone(self) -> list[SiteData]:

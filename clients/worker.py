@@ -10,6 +10,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 
@@ -18,6 +19,7 @@ from fedmedpeft.config import RunConfig
 from fedmedpeft.data.site_data import SiteData, Split, pool
 from fedmedpeft.exchange import (
     Contract,
+    ContractError,
     JoinReply,
     JoinRequest,
     PeftState,
@@ -93,9 +95,10 @@ class SiteWorker:
         """Evaluate the state that came; unless it is the last visit, train on it and give back the result.
 
         Raises:
-            ContractError: the state breaks the contract.
+            ContractError: the state breaks the contract, or another field is out of range.
             SiteError: another backbone, or training that diverged. Nothing is kept then.
         """
+        self._check(request)
         if request.fingerprint != self.learner.backbone.fingerprint:
             raise SiteError(Refusal.BACKBONE, "the run's backbone has another fingerprint than this site's")
         began = time.perf_counter()
@@ -109,6 +112,7 @@ class SiteWorker:
             before |= self._personalise(request.run, kept)
         else:
             result = self._train(trainer, request.round, kept)
+            self._refuse_divergence()
             state = self.learner.export(self.contract.manifest).encode()
             self._keep(request.run, trainer)
         return VisitReply(
@@ -156,6 +160,21 @@ class SiteWorker:
         self.learner.load(self.initial)
         return LocalTrainer(self.learner, config, cache=self.features)
 
+    def _check(self, request: VisitRequest) -> None:
+        """What the server asks for must be something that this run can ask for: the run's name becomes a path here."""
+        if not request.run or Path(request.run).name != request.run:
+            raise ContractError("the run's name is not a plain name")
+        if not 1 <= request.round <= self.config.rounds + request.last:
+            raise ContractError(f"round {request.round} is not one of the {self.config.rounds} rounds of this run")
+        if not (math.isfinite(request.proximal) and request.proximal >= 0):
+            raise ContractError(f"proximal={request.proximal} is not 0 or more")
+
+    def _refuse_divergence(self) -> None:
+        """All that was trained, personal parts too: what is kept here must not spoil later visits."""
+        norm = self.learner.export(self.learner.manifest()).norm()
+        if not norm <= self.config.max_norm:
+            raise SiteError(Refusal.TRAINING, f"training diverged (norm {norm:.3g}); lower learning-rate")
+
     def _enter(self, state: PeftState, kept: dict[str, torch.Tensor]) -> None:
         """Put the learner into this site's state: the global one, and this site's personal parts."""
         self.learner.load(self.initial, state)
@@ -191,7 +210,12 @@ class SiteWorker:
             return {}
         config = self.config.model_copy(update={"rounds": 1, "local_steps": steps})
         trainer = LocalTrainer(self.learner, config, rate=config.personalise_rate, cache=self.features)
-        self._run(trainer, self.data.train, steps, f"{self.data.site}/personalise")
+        try:
+            self._run(trainer, self.data.train, steps, f"{self.data.site}/personalise")
+            self._refuse_divergence()
+        except SiteError:
+            # The federated model's scores are worth having all the same.
+            return {}
         own = {f"{_OWN}{name}": trainable.parameter for name, trainable in self.learner.trainables.items()}
         self.store.keep(run, kept | own)
         return {f"own-{name}": _scores(trainer.evaluate(self._splits()[name])) for name in ("val", "test")}
@@ -200,7 +224,7 @@ class SiteWorker:
         personal = {
             f"{_PERSONAL}{name}": trainable.parameter
             for name, trainable in self.learner.trainables.items()
-            if trainable.owner in self.config.personal_parts
+            if set(trainable.owners) & set(self.config.personal_parts)
         }
         moments = trainer.momentum() if self.config.keep_momentum else {}
         if personal or moments:

@@ -45,6 +45,7 @@ class AdapterConfig(BaseModel):
         personal: parts that stayed at the sites and are not in this file.
         classes: names in the order of the head's outputs.
         backbone: name, architecture and preprocessing.
+        backbone_revision: commit of a Hugging Face repository; empty elsewhere.
         fingerprint: of the backbone that the adapter was trained in.
         tensors: names, shapes and parts, in wire order.
         manifest_hash: hash of ``tensors``.
@@ -63,6 +64,7 @@ class AdapterConfig(BaseModel):
     personal: tuple[str, ...] = ()
     classes: tuple[str, ...]
     backbone: BackboneRecord
+    backbone_revision: str = ""
     fingerprint: str
     tensors: tuple[AdapterTensor, ...]
     manifest_hash: str
@@ -89,6 +91,7 @@ def save_adapter(
     classes: tuple[str, ...],
     backbone: BackboneRecord,
     fingerprint: str,
+    backbone_revision: str = "",
     personal: tuple[str, ...] = (),
     seed: int = 0,
     synthetic: bool = False,
@@ -100,6 +103,7 @@ def save_adapter(
         personal=personal,
         classes=classes,
         backbone=backbone,
+        backbone_revision=backbone_revision,
         fingerprint=fingerprint,
         tensors=tuple(AdapterTensor(name=s.name, shape=s.shape, part=s.part) for s in state.manifest.tensors),
         manifest_hash=state.manifest.hash,

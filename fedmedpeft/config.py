@@ -24,7 +24,9 @@ def _dashed(name: str) -> str:
 class RunConfig(BaseModel):
     """One run. Field names have underscores in Python and dashes everywhere a person writes them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=_dashed, populate_by_name=True, strict=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, alias_generator=_dashed, populate_by_name=True, strict=True, allow_inf_nan=False
+    )
 
     mode: Mode = Field(
         "federated",
@@ -49,7 +51,8 @@ class RunConfig(BaseModel):
     )
 
     data: str = Field(
-        "phantoms", description="data source: phantoms, manifest(path=...), folder(path=...), medmnist(path=...)"
+        "phantoms(scanners=4, images=640)",
+        description="data source: phantoms, manifest(path=...), folder(path=...), medmnist(path=...)",
     )
     partition: str = Field(
         "auto",
@@ -99,7 +102,7 @@ class RunConfig(BaseModel):
     max_norm: float = Field(1e6, gt=0, description="largest Euclidean norm of a PEFT state that either side accepts")
 
     seed: int = Field(0, ge=0, description="seed of everything random, except the partition")
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     runs_dir: str = Field("runs", description="where runs are written; relative to the directory the run starts in")
     run_name: str = Field(
         "", description="directory of this run below runs-dir; empty: made from method, data and time"
@@ -139,6 +142,10 @@ class RunConfig(BaseModel):
             and "head" in self.personal_parts
         ):
             raise ValueError(f"personal='{self.personal}' leaves nothing to exchange with method='{self.method}'")
+        if self.val_fraction + self.test_fraction >= 1:
+            raise ValueError(
+                f"val-fraction={self.val_fraction} and test-fraction={self.test_fraction} leave nothing to train on"
+            )
         parse_spec(self.strategy), parse_spec(self.partition), parse_spec(self.data)
         if self.sites and self.mode == "federated" and self.min_sites > self.sites:
             raise ValueError(f"min-sites={self.min_sites} is more than sites={self.sites}; lower it or add sites")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -22,11 +22,19 @@ HEAD = "head"
 
 @dataclass(frozen=True)
 class Trainable:
-    """One exchanged parameter and whose it is: a method's name, or ``head``."""
+    """One exchanged parameter and whose it is: methods' names, or ``head``.
+
+    Two methods may name the same parameter (bitfit and layernorm share biases): it is trained and exchanged once, with
+    the step size of the first, and it is personal where either of them is.
+    """
 
     parameter: nn.Parameter
-    owner: str
+    owners: tuple[str, ...]
     learning_rate: float
+
+    @property
+    def owner(self) -> str:
+        return self.owners[0]
 
     @property
     def part(self) -> Part:
@@ -60,13 +68,14 @@ class Learner(nn.Module):
         trainables: dict[str, Trainable] = {}
         for name, built in methods:
             for key, parameter in built.insert(backbone, init).items():
-                # Two methods may name the same parameter (bitfit and layernorm share biases): it is exchanged once.
-                trainables.setdefault(key, Trainable(parameter, name, built.learning_rate))
+                known = trainables.get(key)
+                first = Trainable(parameter, (name,), built.learning_rate)
+                trainables[key] = replace(known, owners=(*known.owners, name)) if known else first
         weight = init.normal("head.weight", task.outputs, backbone.hidden_size, std=0.02)
         bias = init.zeros(task.outputs)
         self.head = new_head(backbone.hidden_size, task.outputs, weight, bias)
-        trainables["head.weight"] = Trainable(weight, HEAD, 0.0)
-        trainables["head.bias"] = Trainable(bias, HEAD, 0.0)
+        trainables["head.weight"] = Trainable(weight, (HEAD,), 0.0)
+        trainables["head.bias"] = Trainable(bias, (HEAD,), 0.0)
         for trainable in trainables.values():
             trainable.parameter.requires_grad_(True)
         self.trainables = trainables
@@ -80,7 +89,7 @@ class Learner(nn.Module):
         return Manifest.of(
             TensorSpec(name, tuple(trainable.parameter.shape), trainable.part)
             for name, trainable in self.trainables.items()
-            if trainable.owner not in left_out
+            if not left_out.intersection(trainable.owners)
         )
 
     def export(self, manifest: Manifest) -> PeftState:

@@ -31,7 +31,12 @@ def load_learner(directory: Path | str, backbone: str | None = None, device: str
     saved = read_adapter(directory)
     record = saved.config.backbone
     name = backbone or record.name
-    frozen = load_backbone(name, image_size=record.architecture.image_size, device=resolve_device(device))
+    frozen = load_backbone(
+        name,
+        revision="" if backbone else saved.config.backbone_revision,
+        image_size=record.architecture.image_size,
+        device=resolve_device(device),
+    )
     if frozen.fingerprint != saved.config.fingerprint:
         raise ConfigError(
             f"The adapter belongs to a backbone with fingerprint {saved.config.fingerprint[:12]}, but '{name}' has "

@@ -145,6 +145,7 @@ class _Run:
             state,
             method=self.config.method,
             personal=self.config.personal_parts,
+            backbone_revision=self.config.backbone_revision,
             seed=self.config.seed,
             classes=federation.classes,
             backbone=federation.backbone,

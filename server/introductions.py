@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,12 +9,10 @@ from fedmedpeft.backbones import load_record
 from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange import ContractError, JoinReply, JoinRequest, PeftState
 from fedmedpeft.exchange import flower as wire
+from fedmedpeft.site_names import RULE, is_site_name
 from server.courier import Answer, Courier
 from server.errors import FederationError, safe_reason
 from server.joining import Federation, LeftOut, agree
-
-# Names end up in tables and file names.
-_SITE_NAME = re.compile(r"\w[\w .:-]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -55,8 +52,8 @@ def read_replies(answers: Mapping[int, Answer]) -> tuple[dict[int, JoinReply], l
             if answer.content is None:
                 raise ContractError(answer.failure)
             reply = wire.decode_join_reply(answer.content)
-            if not _SITE_NAME.fullmatch(reply.site):
-                raise ContractError("its name is not 1 to 64 letters, digits, spaces or any of . : _ -")
+            if not is_site_name(reply.site):
+                raise ContractError(f"its name is not {RULE}")
             if reply.site in {known.site for known in replies.values()}:
                 raise ContractError(f"the name '{reply.site}' is taken by another site")
             if reply.samples.get("train", 0) <= 0:

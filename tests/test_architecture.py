@@ -13,7 +13,7 @@ _ROOT = Path(__file__).parents[1]
 # A room may import rooms on lower floors, and what its own line allows besides: rooms of one floor do not know each
 # other unless the line says so.
 _FLOORS: list[dict[str, set[str]]] = [
-    {"fedmedpeft.components": set(), "fedmedpeft.atomic_file": set()},
+    {"fedmedpeft.components": set(), "fedmedpeft.atomic_file": set(), "fedmedpeft.site_names": set()},
     {"fedmedpeft.config": set()},
     {
         "fedmedpeft.backbones": set(),

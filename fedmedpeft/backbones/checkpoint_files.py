@@ -90,10 +90,11 @@ def _in_hub(name: str, revision: str, *, weights: bool) -> CheckpointFiles:
         preprocessing = fetch("preprocessor_config.json", required=False)
         tensors = fetch("model.safetensors", required=True) if weights else None
     except OSError as error:
-        first_line = str(error).splitlines()[0]
+        # The error's own text may hold local paths, and this sentence may travel.
         raise ConfigError(
-            f"backbone='{name}'{f' at {revision}' if revision else ''} could not be fetched: {first_line} "
-            f"Offline, download it once and give its directory, or use backbone='{EMBEDDED}'."
-        ) from None
+            f"backbone='{name}'{f' at {revision}' if revision else ''} is neither in this machine's cache nor could it "
+            "be fetched, or has no config.json and model.safetensors. Offline, download it once and give its "
+            f"directory, or use backbone='{EMBEDDED}'."
+        ) from error
     assert config is not None
     return CheckpointFiles(read_json(config) or {}, (preprocessing and read_json(preprocessing)) or {}, tensors)

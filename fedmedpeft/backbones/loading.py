@@ -62,9 +62,9 @@ def load_backbone(name: str, *, revision: str = "", image_size: int = 0, device:
     _refuse_non_finite(name, model)
     architecture = architecture_of(model.config)
     if name == EMBEDDED:
-        _check_release(fingerprint(architecture, model.state_dict()))
+        _check_release(_fingerprint(_record(name, architecture, files, 0), model))
     record = _record(name, architecture, files, image_size)
-    mark = fingerprint(record.architecture, model.state_dict())
+    mark = _fingerprint(record, model)
     return vit_backbone(_at_size(model, record), record, mark).to(device)
 
 
@@ -82,7 +82,8 @@ def _read_weights(name: str, path: Path | None) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise ConfigError(f"backbone='{name}': '{path.name}' cannot be read ({error}). Fetch it again.") from None
+        # The error's own text may hold local paths, and this sentence may travel.
+        raise ConfigError(f"backbone='{name}': '{path.name}' cannot be read. Fetch it again.") from error
 
 
 def _hf_architecture(name: str, config: dict[str, Any]) -> Architecture:
@@ -131,6 +132,10 @@ def _refuse_non_finite(name: str, model: ViTModel) -> None:
     for key, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise ConfigError(f"backbone='{name}': tensor '{key}' has values that are not finite. Fetch it again.")
+
+
+def _fingerprint(record: BackboneRecord, model: ViTModel) -> str:
+    return fingerprint(record.architecture, record.preprocessing, model.state_dict())
 
 
 def _check_release(mark: str) -> None:

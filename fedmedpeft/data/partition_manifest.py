@@ -15,6 +15,8 @@ from fedmedpeft.data import partition_file
 from fedmedpeft.data.errors import DataError
 from fedmedpeft.data.photometry import Photometry
 from fedmedpeft.data.source import SPLITS, ImageTable
+from fedmedpeft.data.units import group_units, straddling
+from fedmedpeft.site_names import RULE, is_site_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,14 @@ class PartitionManifest:
     split_of: np.ndarray
     class_counts: np.ndarray
     shifts: tuple[Photometry, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for site in self.sites:
+            if not is_site_name(site):
+                raise DataError(
+                    f"Site name '{site}' is not {RULE}. Rename it in the site column.",
+                    public="A site's name has characters that are not allowed.",
+                )
 
     def rows(self, site: str, split: str) -> np.ndarray:
         """Rows of the source's table, int64, ascending.
@@ -112,6 +122,11 @@ class PartitionManifest:
                 f"{self.source_hash[:12]}; this source has {len(table)} with hash {found[:12]}. "
                 "Use the source it was made for, or make a new partition."
             )
+        units = group_units(table)
+        for what, groups in (("site", self.site_of), ("split", self.split_of)):
+            torn = straddling(units, groups)
+            if torn:
+                raise DataError(f"{torn} patients are in more than one {what} of the partition. Make it again.")
         counts = count_classes(table, self.site_of, self.split_of, len(self.sites))
         if self.classes != table.classes or not np.array_equal(self.class_counts, counts):
             raise DataError(

@@ -6,9 +6,10 @@ from pydantic import Field
 
 from fedmedpeft.components import ComponentSpec, ConfigError, Options, parse_spec
 from fedmedpeft.config import RunConfig
+from fedmedpeft.data.errors import DataError
 from fedmedpeft.data.partition import PARTITIONERS, make_partition
 from fedmedpeft.data.partition_manifest import PartitionManifest
-from fedmedpeft.data.source import Source
+from fedmedpeft.data.source import SPLITS, Source
 
 AUTO, FROM_FILE, NATURAL = "auto", "file", "natural"
 DEFAULT_SITES = 4
@@ -46,6 +47,12 @@ def partition_for(config: RunConfig, source: Source, sites: int) -> PartitionMan
     if spec.name == FROM_FILE:
         partition = PartitionManifest.load(_file_path(spec))
         partition.check(source.table)
+        fewest = int(partition.counts()[:, SPLITS.index("train")].sum(axis=1).min())
+        if fewest < config.min_train_per_site:
+            raise DataError(
+                f"A site of the partition file has {fewest} training images; min-train-per-site is "
+                f"{config.min_train_per_site}. Lower it, or make the partition again."
+            )
     else:
         partition = make_partition(
             source,

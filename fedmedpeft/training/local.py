@@ -63,22 +63,30 @@ class LocalTrainer:
         prior = None
         if config.logit_adjustment:
             prior = learner.task.log_prior(split.labels, config.logit_adjustment).to(learner.mean.device)
-        anchor = [p.detach().clone() for p in self._parameters()] if self.proximal else []
+        anchor = [(p, p.detach().clone()) for p in self._exchanged()] if self.proximal else []
         losses, began = 0.0, time.perf_counter()
         batches = _batches(len(split.labels), config.batch_size, seed)
-        for step, rows in zip(range(first_step, first_step + steps), batches, strict=False):
-            for group, rate in zip(self.optimiser.param_groups, self._base_rates, strict=True):
-                group["lr"] = rate * self._schedule.factor(step)
-            loss = learner.task.loss(self._logits(split, rows), split.labels[rows].to(learner.mean.device), prior)
-            for parameter, start in zip(self._parameters(), anchor, strict=False):
-                loss = loss + 0.5 * self.proximal * (parameter - start).square().sum()
-            self.optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            if config.gradient_clip:
-                clip_grad_norm_(self._parameters(), config.gradient_clip)
-            self.optimiser.step()
-            losses += float(loss.detach())
+        device = learner.mean.device
+        # Dropout draws from torch's global generator: seeded here, and put back as it was.
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            for step, rows in zip(range(first_step, first_step + steps), batches, strict=False):
+                loss = learner.task.loss(self._logits(split, rows), split.labels[rows].to(device), prior)
+                for parameter, start in anchor:
+                    loss = loss + 0.5 * self.proximal * (parameter - start).square().sum()
+                losses += self._step(step, loss)
         return TrainingResult(losses / steps, steps, time.perf_counter() - began)
+
+    def _step(self, step: int, loss: torch.Tensor) -> float:
+        """One optimiser step down ``loss``; its value."""
+        for group, rate in zip(self.optimiser.param_groups, self._base_rates, strict=True):
+            group["lr"] = rate * self._schedule.factor(step)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.config.gradient_clip:
+            clip_grad_norm_(self._parameters(), self.config.gradient_clip)
+        self.optimiser.step()
+        return float(loss.detach())
 
     @torch.no_grad()
     def evaluate(self, split: Split) -> Evaluation:
@@ -103,7 +111,10 @@ class LocalTrainer:
         for name, trainable in self.learner.trainables.items():
             kept = {key.rpartition("/")[2]: v for key, v in moments.items() if key.rpartition("/")[0] == name}
             if kept:
-                self.optimiser.state[trainable.parameter] = kept
+                device = trainable.parameter.device
+                # AdamW counts its steps on the CPU and wants the moments beside their parameter.
+                moved = {key: v if key == "step" else v.to(device) for key, v in kept.items()}
+                self.optimiser.state[trainable.parameter] = moved
 
     def _logits(self, split: Split, rows: torch.Tensor) -> torch.Tensor:
         if self.cache is None:
@@ -111,6 +122,12 @@ class LocalTrainer:
         else:
             logits = self.learner.head(self.cache.features(self.learner, split)[rows])
         return logits
+
+    def _exchanged(self) -> list[torch.nn.Parameter]:
+        """FedProx pulls towards the global state; what stays at the site has none."""
+        learner = self.learner
+        specs = learner.manifest(without=self.config.personal_parts).tensors
+        return [learner.trainables[spec.name].parameter for spec in specs]
 
     def _parameters(self) -> list[torch.nn.Parameter]:
         return [trainable.parameter for trainable in self.learner.trainables.values()]

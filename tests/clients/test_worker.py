@@ -137,6 +137,26 @@ def test_another_backbone_is_refused(federation: SimulatedFederation) -> None:
     assert raised.value.code is Refusal.BACKBONE
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"run": "../../escaped"}, {"run": "/tmp/x"}, {"run": ""}, {"round": 0}, {"round": 99}, {"proximal": -1.0}],
+)
+def test_what_no_run_can_ask_for_is_refused(federation: SimulatedFederation, change: dict[str, object]) -> None:
+    worker = federation.worker(0)
+    with pytest.raises(ContractError):
+        worker.visit(replace(_request(worker), **change))  # type: ignore[arg-type]
+
+
+def test_a_last_step_that_diverges_keeps_nothing(config: RunConfig, tmp_path: Path) -> None:
+    """The loss of a single step is finite even where the step itself is not."""
+    changes = {"method": "lora+layernorm", "learning-rate": 1e30, "local-steps": 1, "warmup-fraction": 0.0}
+    worker = _changed(config, **changes).worker(0)
+    with pytest.raises(SiteError) as raised:
+        worker.visit(_request(worker))
+    assert raised.value.code is Refusal.TRAINING
+    assert not list((tmp_path / "runs").rglob("*.safetensors"))
+
+
 def test_training_that_diverges_is_refused_and_keeps_nothing(config: RunConfig, tmp_path: Path) -> None:
     worker = _changed(config, **{"learning-rate": 1e30, "gradient-clip": 0.0, "local-steps": 5}).worker(0)
     with pytest.raises(SiteError) as raised:

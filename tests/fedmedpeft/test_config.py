@@ -50,6 +50,9 @@ def test_round_trip() -> None:
         ({"personal": "norm"}, "personal='norm' is neither"),
         ({"method": "head", "personal": "head"}, "leaves nothing to exchange"),
         ({"sites": 2, "min-sites": 3}, "min-sites=3 is more than sites=2"),
+        ({"device": "gpuu"}, "device='gpuu'"),
+        ({"head-learning-rate": float("inf")}, "head-learning-rate=inf"),
+        ({"val-fraction": 0.6, "test-fraction": 0.6}, "leave nothing to train on"),
         ({"run-name": "../x"}, "must be a plain name"),
     ],
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,12 @@ from fedmedpeft.data.decode import from_pixels
 from fedmedpeft.data.errors import DataError
 from fedmedpeft.data.source import SOURCES, SPLITS, ImageTable, describe
 from fedmedpeft.data.sources.medmnist_classes import CLASS_NAMES
+
+# What numpy and zipfile raise for files that are cut short, damaged or something else.
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 class MedMnistOptions(Options):
@@ -72,7 +79,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {key: archive[key] for key in wanted}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except _UNREADABLE as error:
         raise DataError(
             f"'{path}' is not a readable MedMNIST npz file ({error}). Expected arrays: {', '.join(wanted)}."
         ) from error

@@ -74,6 +74,12 @@ def test_fingerprint_tells_weights_and_sizes_apart(tiny_backbone: Path, copy: Pa
     assert load_backbone(str(copy)).fingerprint != original
 
 
+def test_another_preprocessing_is_another_fingerprint(tiny_backbone: Path, copy: Path) -> None:
+    record = json.loads((copy / "preprocessing.json").read_text())
+    (copy / "preprocessing.json").write_text(json.dumps({**record, "mean": [0.1, 0.2, 0.3]}))
+    assert load_backbone(str(copy)).fingerprint != load_backbone(str(tiny_backbone)).fingerprint
+
+
 def test_half_precision_file_has_the_fingerprint_of_its_values(copy: Path) -> None:
     half = {name: tensor.half() for name, tensor in load_file(copy / "model.safetensors").items()}
     save_file(half, copy / "model.safetensors")
@@ -123,7 +129,7 @@ def test_names_that_lead_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ConfigError, match="neither 'embedded'"):
         load_backbone("/nowhere/at/all")
-    with pytest.raises(ConfigError, match="could not be fetched"):
+    with pytest.raises(ConfigError, match="nor could it be fetched"):
         load_backbone("nobody/nothing")
 
 

@@ -44,6 +44,13 @@ def test_a_saved_partition_is_used_as_it_is(source: Source, tmp_path: Path) -> N
         partition_for(config, build_source("phantoms(images=120, scanners=3, size=16)"), 2)
 
 
+def test_a_saved_partition_must_give_every_site_enough(source: Source, tmp_path: Path) -> None:
+    partition_for(_config("iid"), source, 2).save(tmp_path / "p.json")
+    config = _config(f"file(path={tmp_path / 'p.json'})").model_copy(update={"min_train_per_site": 1000})
+    with pytest.raises(DataError, match="min-train-per-site is 1000"):
+        partition_for(config, source, 2)
+
+
 def test_every_process_arrives_at_the_same(source: Source) -> None:
     assert len({partition_for(_config("dirichlet"), source, 3).hash() for _ in range(3)}) == 1
 

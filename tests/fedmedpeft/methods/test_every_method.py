@@ -165,6 +165,13 @@ def test_unknown_methods_and_options_are_suggested(tiny_backbone: Path) -> None:
         _learner(tiny_backbone, "lora(targets='q,w')")
 
 
+@pytest.mark.parametrize("method", ["bitfit+layernorm", "full+layernorm"])
+def test_what_two_methods_share_is_personal_where_either_is(tiny_backbone: Path, method: str) -> None:
+    names = {spec.name for spec in _learner(tiny_backbone, method).manifest(without=["layernorm"]).tensors}
+    assert names
+    assert not [name for name in names if "norm" in name]
+
+
 def test_personal_parts_are_left_out_of_the_manifest(tiny_backbone: Path) -> None:
     learner = _learner(tiny_backbone, "lora+layernorm")
     names = {spec.name for spec in learner.manifest(without=[HEAD, "layernorm"]).tensors}

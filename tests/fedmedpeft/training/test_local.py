@@ -48,11 +48,25 @@ def test_it_learns(tiny_backbone: Path, method: str) -> None:
 
 def test_same_seed_same_bits(tiny_backbone: Path) -> None:
     def run(seed: int) -> str:
-        learner = _learner(tiny_backbone, "lora(dropout=0.0)")
+        learner = _learner(tiny_backbone, "lora(dropout=0.3)+vpt-deep(dropout=0.3)")
         LocalTrainer(learner, _config()).train(_split(), first_step=0, steps=3, seed=seed)
         return _hash(learner)
 
     assert run(1) == run(1) != run(2)
+
+
+def test_training_leaves_the_global_generator_alone(tiny_backbone: Path) -> None:
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    LocalTrainer(_learner(tiny_backbone, "lora(dropout=0.3)"), _config()).train(_split(), first_step=0, steps=1, seed=0)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_fedprox_does_not_pull_what_stays_at_the_site(tiny_backbone: Path) -> None:
+    config = _config(**{"method": "lora+layernorm"})
+    learner = _learner(tiny_backbone, config.method)
+    pulled = LocalTrainer(learner, config, proximal=1.0)._exchanged()
+    assert len(pulled) == sum(t.owner != "layernorm" for t in learner.trainables.values())
 
 
 def test_cached_features_give_what_the_backbone_gives(tiny_backbone: Path) -> None:

@@ -74,6 +74,7 @@ class SimulatedFederation:
             self.initial,
             synthetic=self.source.synthetic,
             store=SiteStore.below(self.config.runs_dir, site),
+            partition_hash=self.partition.hash(),
             features=_features,
             everyone=self.everyone,
         )

@@ -34,7 +34,7 @@ class SiteStore:
     def keep(self, run: str, tensors: dict[str, torch.Tensor]) -> None:
         """Replace what was kept, atomically: a process killed at any point leaves the old file or the new one."""
         detached = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        write_atomically(self._path(run), save(detached))
+        write_atomically(self._path(run), save(detached), mode=0o600)
 
     def _path(self, run: str) -> Path:
         return self.directory / run / "sites" / f"{self.site}.safetensors"

@@ -48,6 +48,7 @@ class SiteWorker:
         initial: every trainable of ``learner`` as it was built, where all sites start.
         synthetic: whether the data is procedural.
         store: what stays here between visits.
+        partition_hash: of the partition that gave this site its images.
         features: frozen features of images seen before.
         everyone: all sites' data where this process may see it (simulation), for the union and for ``pooled``.
     """
@@ -61,6 +62,7 @@ class SiteWorker:
         *,
         synthetic: bool,
         store: SiteStore,
+        partition_hash: str,
         features: FeatureCache,
         everyone: Callable[[], Sequence[SiteData]] | None = None,
     ) -> None:
@@ -70,6 +72,7 @@ class SiteWorker:
         self.initial = initial
         self.synthetic = synthetic
         self.store = store
+        self.partition_hash = partition_hash
         self.features = features
         self.everyone = everyone
         self.contract = Contract(learner.manifest(without=config.personal_parts), config.max_norm)
@@ -89,6 +92,7 @@ class SiteWorker:
             samples=samples,
             skipped=dict(self.data.skipped),
             state=state.encode() if request.send_state else None,
+            partition_hash=self.partition_hash,
         )
 
     def visit(self, request: VisitRequest) -> VisitReply:
@@ -162,7 +166,7 @@ class SiteWorker:
 
     def _check(self, request: VisitRequest) -> None:
         """What the server asks for must be something that this run can ask for: the run's name becomes a path here."""
-        if not request.run or Path(request.run).name != request.run:
+        if not request.run or request.run == ".." or Path(request.run).name != request.run:
             raise ContractError("the run's name is not a plain name")
         if not 1 <= request.round <= self.config.rounds + request.last:
             raise ContractError(f"round {request.round} is not one of the {self.config.rounds} rounds of this run")

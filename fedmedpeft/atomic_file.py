@@ -7,8 +7,11 @@ import tempfile
 from pathlib import Path
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
+def write_atomically(path: Path, content: bytes | str, mode: int = 0o644) -> None:
     """Write ``content`` (text as UTF-8) to ``path``; whoever reads it, at any time, sees the old file or the new one.
+
+    Args:
+        mode: permissions; by default others may read, as a run directory is there to be shared.
 
     Raises:
         OSError: the directory cannot be made or written.
@@ -18,8 +21,9 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
-        # mkstemp gives a file that only its owner may read; a run directory is there to be shared.
-        Path(temporary).chmod(0o644)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(mode)
         Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)

@@ -149,7 +149,7 @@ class RunConfig(BaseModel):
         parse_spec(self.strategy), parse_spec(self.partition), parse_spec(self.data)
         if self.sites and self.mode == "federated" and self.min_sites > self.sites:
             raise ValueError(f"min-sites={self.min_sites} is more than sites={self.sites}; lower it or add sites")
-        if self.run_name and Path(self.run_name).name != self.run_name:
+        if self.run_name and (self.run_name == ".." or Path(self.run_name).name != self.run_name):
             raise ValueError(f"run-name='{self.run_name}' must be a plain name; set the directory with runs-dir")
         return self
 

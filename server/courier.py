@@ -90,7 +90,7 @@ class Courier:
             answers[node] = Answer(None, f"no answer within {timeout:g} s", down[node])
         reminder = _FIRST_REMINDER
         while open_:
-            for reply in self.grid.pull_messages(list(open_)):
+            for reply in self._pull(open_, answers, down):
                 # An error that Flower makes in place of a lost node does not name the node as its sender.
                 if reply.metadata.reply_to_message_id in open_:
                     node = open_.pop(reply.metadata.reply_to_message_id)
@@ -105,6 +105,17 @@ class Courier:
             time.sleep(min(_LONGEST_PAUSE, max(0.05, elapsed / 10), max(0.0, timeout - elapsed)))
         self._count(phase, kind, requests, answers)
         return answers
+
+    def _pull(self, open_: dict[str, int], answers: dict[int, Answer], down: Mapping[int, int]) -> list[Message]:
+        """The replies that are there. One at a time: bytes that cannot be read cost their own site's answer alone."""
+        replies: list[Message] = []
+        for id_ in list(open_):
+            try:
+                replies += self.grid.pull_messages([id_])
+            except (ValueError, TypeError, KeyError) as error:
+                node = open_.pop(id_)
+                answers[node] = Answer(None, f"the reply cannot be read ({type(error).__name__})", down[node])
+        return replies
 
     def _messages(
         self, kind: str, requests: Mapping[int, wire.AnyMessage], group: str, timeout: float

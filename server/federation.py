@@ -72,9 +72,9 @@ class _Run:
         if joined.state is not None:
             self._federate(strategy, least, joined.federation, joined.state, first_row, references)
             return
-        self._finish(joined.federation, references, {})
         if not any(record.outcome == TRAINED for record in references):
             raise FederationError("No reference was trained; the lines above say why.")
+        self._finish(joined.federation, references, {})
 
     def _federate(
         self,
@@ -98,10 +98,10 @@ class _Run:
             say=self.say,
         )
         state, tests = loop.train_and_test(initial, first_row)
-        self._finish(federation, references, tests)
         if not loop.aggregated:
             raise FederationError("No round had enough usable answers: nothing was learned. sites.csv says why.")
         self._save_adapter(federation, state)
+        self._finish(federation, references, tests)
 
     def _write_down_joining(self, joined: Joined, seconds: float) -> RoundRecord:
         """Say and record who takes part; the result is row 0 of the rounds, still without scores."""

@@ -48,6 +48,7 @@ class Federation:
         backbone: its record.
         contract: of the exchanged PEFT state.
         state_hash: of the initial state.
+        partition_hash: of the partition that most sites made; empty where sites have only their own data.
         full_nbytes: size of all parameters, as full fine-tuning would exchange them.
     """
 
@@ -59,6 +60,7 @@ class Federation:
     backbone: BackboneRecord
     contract: Contract
     state_hash: str
+    partition_hash: str
     full_nbytes: int
 
 
@@ -95,6 +97,7 @@ def agree(
         backbone=backbone,
         contract=Contract(manifest, config.max_norm),
         state_hash=state_hash,
+        partition_hash=Counter(reply.partition_hash for reply in circle.replies.values()).most_common(1)[0][0],
         full_nbytes=learner_skeleton(backbone, "full", names).manifest().nbytes,
     )
 

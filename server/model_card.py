@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import PurePath
 from typing import Any
 
@@ -65,8 +66,11 @@ def _comparison(summary: dict[str, Any]) -> str:
 
 
 def _gains(gains: dict[str, float]) -> str:
-    lost = [f"{site} ({gain:+.3f})" for site, gain in gains.items() if gain < 0]
-    text = f"{sum(gain > 0 for gain in gains.values())} of {len(gains)} sites gain."
+    known = {site: gain for site, gain in gains.items() if math.isfinite(gain)}
+    if not known:
+        return "no site has test images to compare on."
+    lost = [f"{site} ({gain:+.3f})" for site, gain in known.items() if gain < 0]
+    text = f"{sum(gain > 0 for gain in known.values())} of {len(known)} sites gain."
     return f"{text} Sites that lose by taking part: {', '.join(lost)}." if lost else f"{text} None loses."
 
 

@@ -26,7 +26,7 @@ class Expected:
 
     Args:
         site: its name, as joined.
-        train_samples: its training images, as joined.
+        samples: its images per split, as joined.
         round: the round asked for.
         last: whether only an evaluation was asked for.
         classes: how many.
@@ -35,7 +35,7 @@ class Expected:
     """
 
     site: str
-    train_samples: int
+    samples: Mapping[str, int]
     round: int
     last: bool
     classes: int
@@ -68,18 +68,30 @@ def vet_visit(answer: Answer, expected: Expected) -> Vetted:
         raise Quarantined(f"answers for round {reply.round}, asked for round {expected.round}")
     if not (math.isfinite(reply.seconds) and reply.seconds >= 0):
         raise Quarantined("reports a time that is not a number of seconds")
-    scores = vet_scores(reply.before, expected.classes)
+    wanted = ("val", "test") if expected.last else ("val",)
+    missing = [split for split in wanted if split not in reply.before]
+    if missing:
+        raise Quarantined(f"sends no scores of {' and '.join(missing)}")
+    held = {f"{owner}{split}": expected.samples[split] for owner in ("", "own-") for split in wanted}
+    scores = vet_scores(reply.before, expected.classes, held)
     return Vetted(reply, scores, None if expected.last else _vet_update(reply, expected))
 
 
-def vet_scores(scores: Mapping[str, Scores], classes: int) -> dict[str, Scores]:
+def vet_scores(scores: Mapping[str, Scores], classes: int, held: Mapping[str, int]) -> dict[str, Scores]:
     """Scores whose counts add up. All metrics but AUROC, which needs more than counts, are computed anew from them.
+
+    Args:
+        held: images by what may be scored, as the sites joined with them: nobody can weigh more than it has.
 
     Raises:
         Quarantined: counts that do not fit the classes or the number of samples, or a loss that is not finite.
     """
     vetted = {}
     for split, score in scores.items():
+        if split not in held:
+            raise Quarantined(f"scores '{safe_reason(split)}', which was not asked for")
+        if score.samples != held[split]:
+            raise Quarantined(f"scores {score.samples} images of '{split}', joined with {held[split]}")
         if len(score.confusion) != classes**2 or min(score.confusion) < 0 or sum(score.confusion) != score.samples:
             raise Quarantined(f"confusion counts of '{safe_reason(split)}' do not fit {score.samples} samples")
         if score.samples and not math.isfinite(score.loss):
@@ -113,8 +125,8 @@ def _vet_update(reply: VisitReply, expected: Expected) -> PeftState:
     if reply.steps <= 0:
         raise Quarantined(f"reports {reply.steps} optimiser steps")
     # The number of images is the site's weight: above 0 when it joined, and it may not change since.
-    if reply.samples != expected.train_samples:
-        raise Quarantined(f"reports {reply.samples} training images, joined with {expected.train_samples}")
+    if reply.samples != expected.samples["train"]:
+        raise Quarantined(f"reports {reply.samples} training images, joined with {expected.samples['train']}")
     if not math.isfinite(reply.loss):
         raise Quarantined("training loss is not finite")
     try:

@@ -55,7 +55,8 @@ def _train(
 
 
 def _read(answer: Answer, kind: Reference, site: Site, federation: Federation) -> ReferenceRecord:
-    tested_on = {"test", "union", *(f"test/{other.name}" for other in federation.sites)}
+    tested_on = {f"test/{other.name}": other.samples["test"] for other in federation.sites}
+    tested_on |= {"test": site.samples["test"], "union": sum(tested_on.values())}
     try:
         if answer.content is None:
             raise Quarantined(answer.failure)
@@ -63,7 +64,9 @@ def _read(answer: Answer, kind: Reference, site: Site, federation: Federation) -
         if (reply.site, reply.kind) != (site.name, kind):
             raise Quarantined(f"answers as '{safe_reason(reply.site)}' for '{safe_reason(reply.kind)}'")
         scores = {key: score for key, score in reply.scores.items() if key in tested_on}
-        return ReferenceRecord(kind, site.name, TRAINED, vet_scores(scores, len(federation.classes)), reply.seconds)
+        return ReferenceRecord(
+            kind, site.name, TRAINED, vet_scores(scores, len(federation.classes), tested_on), reply.seconds
+        )
     except (Quarantined, ContractError) as error:
         return ReferenceRecord(kind, site.name, safe_reason(str(error)))
     except Exception as error:

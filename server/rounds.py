@@ -117,7 +117,7 @@ class RoundLoop:
             answer = answers[site.node]
             expected = Expected(
                 site=site.name,
-                train_samples=site.samples["train"],
+                samples=site.samples,
                 round=round_,
                 last=last,
                 classes=len(self.federation.classes),

@@ -74,7 +74,10 @@ class RunDirectory:
         """``config.toml``: the complete configuration, versions and, once known, what the sites agreed on."""
         content: dict[str, Any] = {"config": self.config.to_mapping(), "versions": _versions()}
         if federation:
+            # How many nodes there were decides what `auto` and 0 mean: without it the partition cannot be made again.
+            content["config"]["sites"] = len(federation.sites) + len(federation.left_out)
             content["federation"] = {
+                "partition-hash": federation.partition_hash,
                 "classes": list(federation.classes),
                 "synthetic": federation.synthetic,
                 "fingerprint": federation.fingerprint,

@@ -10,7 +10,7 @@ from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange import Scores
 from server.courier import Traffic
 from server.joining import Federation
-from server.records import PRIMARY, ReferenceRecord, mean, score_of, union_metrics, worst
+from server.records import PRIMARY, ReferenceRecord, mean, mean_loss, score_of, union_metrics, worst
 
 
 def summarise(
@@ -56,6 +56,8 @@ def summarise(
         "results": results,
         "gains": _gains(federated, alone),
         "personalised_gains": _gains(personalised, alone),
+        "overall_gains": _overall_gains(federated, alone),
+        "overall_personalised_gains": _overall_gains(personalised, alone),
         "local_only_elsewhere": mean(elsewhere) if elsewhere else None,
         "traffic": _traffic(traffic, federation, config),
     }
@@ -76,7 +78,7 @@ def _result(scores: Mapping[str, Scores]) -> dict[str, Any]:
     """One model, or one per site, over all sites. ``union`` adds the sites' confusion counts."""
     values = {site: score_of(score) for site, score in scores.items()}
     worst_site, worst_value = worst(values)
-    union = union_metrics(list(scores.values()))
+    union = union_metrics(list(scores.values())) | {"loss": mean_loss(list(scores.values()))}
     return {
         "mean": mean(list(values.values())),
         "worst": worst_value,
@@ -90,6 +92,15 @@ def _result(scores: Mapping[str, Scores]) -> dict[str, Any]:
 def _gains(together: Mapping[str, Scores], alone: Mapping[str, Scores]) -> dict[str, float]:
     """What each site gains (or, below 0, loses) by taking part."""
     return {site: score_of(scores) - score_of(alone[site]) for site, scores in together.items() if site in alone}
+
+
+def _overall_gains(together: Mapping[str, Scores], alone: Mapping[str, Scores]) -> dict[str, float]:
+    """Gains of mean, worst site and union, over the sites that have both: a site that is missing moves neither."""
+    both = sorted(together.keys() & alone.keys())
+    if not both:
+        return {}
+    joined, single = (_result({site: scores[site] for site in both}) for scores in (together, alone))
+    return {key: joined[key] - single[key] for key in ("mean", "worst", "union")}
 
 
 def _traffic(traffic: Mapping[str, Traffic], federation: Federation, config: RunConfig) -> dict[str, Any]:

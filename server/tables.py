@@ -80,6 +80,8 @@ def score_lines(summary: dict[str, Any]) -> list[str]:
     if summary.get("local_only_elsewhere") is not None:
         value = number(summary["local_only_elsewhere"])
         lines.append(f"A site's local-only model on every site's test images: {value} on average.")
+    if "personalised" in results:
+        lines.append(f"personalised took {summary['personalise_steps']} more steps at each site than the others.")
     return lines
 
 
@@ -96,8 +98,7 @@ def _columns(summary: dict[str, Any]) -> list[_Column]:
         columns.append((kind, False, by_site, result))
         gains = summary[_GAINS[kind]] if kind in _GAINS else {}
         if gains:
-            alone = results["local-only"]
-            columns.append(("gain", True, gains, {key: result[key] - alone[key] for key in ("mean", "worst", "union")}))
+            columns.append(("gain", True, gains, summary[f"overall_{_GAINS[kind]}"]))
     return columns
 
 

@@ -122,6 +122,7 @@ class _Messages:
                 state_hash=_HASH,
                 samples=dict(site.samples),
                 state=self.state.encode() if sends else None,
+                partition_hash=_HASH,
             )
             total += Transfer(_size(JoinRequest(self.run, sends)), _size(reply), int(sends))
         return total

@@ -84,8 +84,8 @@ def run(launch: Launch, say: Callable[[str], None], *, verbose: bool = False) ->
         if completed and directory is not None and (directory / "summary.json").is_file():
             shutil.rmtree(session, ignore_errors=True)
             return Outcome(directory)
-        reason = details or "the run ended without a result"
-        return Outcome(None, _PREFIX.sub("", reason).strip().splitlines()[0], log)
+        lines = _PREFIX.sub("", details or "").strip().splitlines()
+        return Outcome(None, lines[0] if lines else "the run ended without a result", log)
 
 
 @contextmanager

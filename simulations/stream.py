@@ -13,6 +13,7 @@ _NOISE = re.compile(
     r"|Error: "  # said by the ServerApp for the log; told at the end
     r"|Using SuperLink|Successfully (started|installed)|Flower App configuration warnings|- Recommended property"
 )
+_TABLE_ROW = re.compile(r" +(before|\d+) +[\d.-]+ +[\d.-]+ ")
 _STARTED = re.compile(r"Successfully started run (\d+)")
 
 
@@ -34,6 +35,8 @@ class PlainStream:
         if text.startswith("Traceback (most recent call last)") or "Exit Code:" in text:
             # From here on Flower explains itself; the run's status has the sentence that matters.
             self._in_trace = True
+        elif _TABLE_ROW.match(text):
+            self._in_trace = False  # a failing actor leaves a trace while the run goes on
         indented_rest = self._after_warning and text.startswith("  ")
         self._after_warning = bool(re.match(r"\S+:\d+: \w*Warning:", text))
         if self._in_trace or indented_rest or _NOISE.match(text):

@@ -64,6 +64,7 @@ class JoinReply:
         samples: images per split, ``train``, ``val``, ``test``.
         skipped: images left out, by public reason.
         state: the initial PEFT state, where asked for.
+        partition_hash: of the partition it made, where it sees all data (simulation).
     """
 
     site: str
@@ -75,6 +76,7 @@ class JoinReply:
     samples: dict[str, int]
     skipped: dict[str, int] = field(default_factory=dict)
     state: EncodedState | None = None
+    partition_hash: str = ""
 
 
 @dataclass(frozen=True)

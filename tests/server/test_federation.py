@@ -40,7 +40,7 @@ def test_a_run_leaves_everything_behind(tmp_path: Path) -> None:
     adapter = read_adapter(directory.path / "adapter")
     assert (adapter.config.method, adapter.config.run, adapter.config.synthetic) == ("lora(rank=2)", "run", True)
     content = tomllib.loads((directory.path / "config.toml").read_text())
-    assert RunConfig.from_mapping(content["config"]) == config
+    assert RunConfig.from_mapping(content["config"]) == config.model_copy(update={"sites": 3})
     assert content["federation"]["fingerprint"] == script.FINGERPRINT
     assert content["federation"]["sites"]["site-2"] == {"train": 30, "val": 20, "test": 20}
     assert json.loads((directory.path / "summary.json").read_text())["gains"]["site-0"] == pytest.approx(0.1)
@@ -140,7 +140,8 @@ def test_a_run_that_learned_nothing_has_failed_and_gives_no_adapter(tmp_path: Pa
         site.twists = {1: script.refusing, 2: script.refusing}
     with pytest.raises(FederationError, match="nothing was learned"):
         run_federation(config, LocalGrid(sites), [].append)
-    assert not (tmp_path / "runs" / "run" / "adapter").exists()
+    for name in ("adapter", "summary.json", "MODEL_CARD.md"):
+        assert not (tmp_path / "runs" / "run" / name).exists()
     assert (tmp_path / "runs" / "run" / "sites.csv").exists()
 
 

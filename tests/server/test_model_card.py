@@ -32,6 +32,8 @@ def summary() -> dict[str, Any]:
         "results": {"local-only": result(0.7, 0.8), "federated": result(0.9, 0.75)},
         "gains": {"a|b": 0.2, "c": -0.05},
         "personalised_gains": {"a|b": 0.1, "c": 0.1},
+        "overall_gains": {"mean": 0.075, "worst": -0.05, "union": 0.1},
+        "overall_personalised_gains": {"mean": 0.1, "worst": 0.1, "union": 0.1},
         "personalise_steps": 7,
         "local_only_elsewhere": None,
         "traffic": {"up_bytes": 1e6, "down_bytes": 1e6, "full_fine_tuning_bytes": 1e8, "times_less": 50.0},

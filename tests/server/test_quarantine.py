@@ -19,6 +19,9 @@ from tests.flower_doubles import LocalGrid
 from tests.server import scripted_sites as script
 
 
+HELD = {"train": 10, "val": 20, "test": 20}
+
+
 @pytest.fixture
 def visit(tmp_path: Path) -> Callable[..., Vetted]:
     """Visit one site with a twist and judge its answer."""
@@ -30,7 +33,7 @@ def visit(tmp_path: Path) -> Callable[..., Vetted]:
         request = VisitRequest("run", 3, last, script.FINGERPRINT, 0.0, state.encode())
         answer = Courier(LocalGrid({1: site}), 0.05, [].append).ask("rounds", wire.VISIT, {1: request})[1]
         contract = Contract(manifest, max_norm=1e4)
-        return vet_visit(answer, Expected("site-0", 10, 3, last, len(script.CLASSES), contract, state.hash()))
+        return vet_visit(answer, Expected("site-0", HELD, 3, last, len(script.CLASSES), contract, state.hash()))
 
     return act
 
@@ -79,10 +82,20 @@ BAD: dict[str, tuple[script.Twist, str]] = {
     "no steps": (script.changed(steps=0), "0 optimiser steps"),
     "diverged": (script.changed(loss=math.nan), "training loss is not finite"),
     "endless": (script.changed(seconds=math.inf), "not a number of seconds"),
-    "false counts": (script.changed(before={"val": Scores(9, 0.5, {}, [1, 0, 0, 1])}), "do not fit 9 samples"),
-    "negative counts": (script.changed(before={"val": Scores(2, 0.5, {}, [2, -1, 0, 1])}), "do not fit 2 samples"),
-    "more classes": (script.changed(before={"val": Scores(9, 0.5, {}, [1] * 9)}), "do not fit 9 samples"),
-    "bad loss": (script.changed(before={"val": Scores(2, math.nan, {}, [1, 0, 0, 1])}), "loss of 'val'"),
+    "false counts": (script.changed(before={"val": Scores(20, 0.5, {}, [1, 0, 0, 1])}), "do not fit 20 samples"),
+    "negative counts": (script.changed(before={"val": Scores(20, 0.5, {}, [20, -1, 0, 1])}), "do not fit 20 samples"),
+    "more classes": (script.changed(before={"val": Scores(20, 0.5, {}, [12, *[1] * 8])}), "do not fit 20 samples"),
+    "more images than it has": (script.changed(before={"val": Scores(99, 0.5, {}, [99, 0, 0, 0])}), "joined with 20"),
+    "counts beyond 64 bits": (
+        script.changed(before={"val": Scores(20, 0.5, {}, [2**63, 0, 0, 2**63 - 2])}),
+        "do not fit 20 samples",
+    ),
+    "no scores": (script.changed(before={}), "sends no scores of val"),
+    "scores nobody asked for": (
+        script.changed(before={"val": Scores(20, 0.5, {}, [10, 0, 0, 10]), "ward 7": Scores(1, 0.5, {}, [1, 0, 0, 0])}),
+        "'ward 7', which was not asked for",
+    ),
+    "bad loss": (script.changed(before={"val": Scores(20, math.nan, {}, [10, 0, 0, 10])}), "loss of 'val'"),
 }
 
 
@@ -100,15 +113,16 @@ def test_a_bad_answer_is_left_out_with_its_reason(
 
 def test_metrics_are_those_of_the_counts_whatever_a_site_claims() -> None:
     claimed = {"balanced_accuracy": 1.0, "auroc": 0.7, "name_of_patient": 1.0}
-    vetted = vet_scores({"val": Scores(4, 0.5, claimed, [2, 0, 2, 0])}, classes=2)["val"]
+    vetted = vet_scores({"val": Scores(4, 0.5, claimed, [2, 0, 2, 0])}, 2, {"val": 4})["val"]
     assert vetted.metrics["balanced_accuracy"] == 0.5
     assert vetted.metrics["auroc"] == 0.7
     assert set(vetted.metrics) == {"accuracy", "balanced_accuracy", "macro_f1", "quadratic_kappa", "auroc"}
-    assert "auroc" not in vet_scores({"val": Scores(4, 0.5, {"auroc": 7.0}, [2, 0, 2, 0])}, classes=2)["val"].metrics
+    absurd = {"val": Scores(4, 0.5, {"auroc": 7.0}, [2, 0, 2, 0])}
+    assert "auroc" not in vet_scores(absurd, 2, {"val": 4})["val"].metrics
 
 
 def test_an_empty_split_has_no_metrics() -> None:
-    assert vet_scores({"val": Scores(0, math.nan, {}, [0] * 4)}, classes=2)["val"].metrics == {}
+    assert vet_scores({"val": Scores(0, math.nan, {}, [0] * 4)}, 2, {"val": 0})["val"].metrics == {}
 
 
 @given(st.lists(st.integers(-2, 9), min_size=3, max_size=5), st.integers(-1, 1))
@@ -116,7 +130,7 @@ def test_only_counts_that_add_up_pass(confusion: list[int], missing: int) -> Non
     samples = sum(confusion) + missing
     adds_up = len(confusion) == 4 and min(confusion) >= 0 and missing == 0
     try:
-        vet_scores({"val": Scores(samples, 0.5, {}, confusion)}, classes=2)
+        vet_scores({"val": Scores(samples, 0.5, {}, confusion)}, 2, {"val": samples})
     except Quarantined:
         assert not adds_up
     else:

@@ -56,7 +56,7 @@ def test_every_site_alone_and_one_site_for_all(tmp_path: Path) -> None:
         (script.garbage, "no fields"),
         (script.changed(site="site-2"), "answers as 'site-2'"),
         (script.changed(kind="pooled"), "for 'pooled'"),
-        (script.changed(scores={"test": Scores(3, 0.5, {}, [1, 1, 1, 1])}), "do not fit 3 samples"),
+        (script.changed(scores={"test": Scores(20, 0.5, {}, [1, 1, 1, 1])}), "do not fit 20 samples"),
     ],
 )
 def test_a_reference_that_fails_is_recorded_and_stops_nothing(tmp_path: Path, twist: script.Twist, reason: str) -> None:

@@ -69,3 +69,12 @@ def test_what_is_missing_is_left_out(config: RunConfig, federation: Federation) 
 def test_empty_test_splits_give_nan_rather_than_an_error(config: RunConfig, federation: Federation) -> None:
     result = summarise(config, federation, [], {"federated": {"site-0": scores(0, 0)}}, {})["results"]["federated"]
     assert math.isnan(result["union"])
+
+
+def test_overall_gains_compare_the_same_sites(config: RunConfig, federation: Federation) -> None:
+    """A site that misses the last visit must not make the others look better than they were."""
+    federated = {"site-1": scores(7, 3)}
+    summary = summarise(config, federation, REFERENCES, {"federated": federated}, {})
+    assert summary["gains"] == {"site-1": pytest.approx(-0.2)}
+    assert summary["overall_gains"] == {key: pytest.approx(-0.2) for key in ("mean", "worst", "union")}
+    assert summary["overall_personalised_gains"] == {}

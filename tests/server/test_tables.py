@@ -42,6 +42,9 @@ def test_the_summary_shows_gains_and_losses_per_site() -> None:
         },
         "gains": {"a": 0.2, "b": -0.05},
         "personalised_gains": {"a": 0.1, "b": 0.1},
+        "overall_gains": {"mean": 0.075, "worst": -0.05, "union": 0.1},
+        "overall_personalised_gains": {"mean": 0.1, "worst": 0.1, "union": 0.1},
+        "personalise_steps": 20,
         "local_only_elsewhere": 0.5,
         "traffic": {"up_bytes": 1e6, "down_bytes": 3e6, "full_fine_tuning_bytes": 4e8, "times_less": 100.0},
     }
@@ -51,7 +54,8 @@ def test_the_summary_shows_gains_and_losses_per_site() -> None:
     assert lines[1].split() == ["site", "images", "local-only", "federated", "gain", "personalised", "gain", "pooled"]
     assert lines[4].split()[-6:] == ["0.750", "0.825", "+0.075", "0.850", "+0.100", "0.750"]
     assert "0.500 on average" in lines[7]
-    assert lines[8:] == [
+    assert lines[8] == "personalised took 20 more steps at each site than the others."
+    assert lines[9:] == [
         "Traffic: 1.000 MB up and 3.000 MB down in all, joining and evaluation included.",
         "Full fine-tuning would have moved 400.0 MB: this is 100.0 x less.",
     ]

@@ -7,7 +7,8 @@ import pytest
 from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 from fedmedpeft.data import DataError
-from simulations.preflight import DEFAULT_SITES, check_components, plan_federation
+from fedmedpeft.data.run_partition import DEFAULT_SITES
+from simulations.preflight import check_components, plan_federation
 
 _DATA = "phantoms(images=240, scanners=3, size=32)"
 
@@ -44,7 +45,7 @@ def test_a_partition_file_says_how_many_sites_there_are(tmp_path: Path) -> None:
         ({"partition": "dirichlet(beta=1)"}, ConfigError, "no option 'beta'"),
         ({"partition": "iid", "sites": 4, "min-train-per-site": 100}, DataError, "min_train_per_site=100"),
         ({"partition": "iid", "sites": 1}, ConfigError, "min-sites=2"),
-        ({"sites": 2}, Exception, "2"),
+        ({"sites": 2, "partition": "natural"}, ConfigError, "sites=2"),
     ],
 )
 def test_data_that_cannot_be_used_stops_the_run(changes: dict[str, object], error: type, message: str) -> None:

@@ -2,81 +2,21 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-from fedmedpeft.adapter_file import CONFIG_FILE, read_adapter
 from fedmedpeft.components import ConfigError
-from fedmedpeft.config import RunConfig
 from fedmedpeft.data import DataError
 from fedmedpeft.data.site_data import Split, load_site
 from fedmedpeft.learner import Learner
 from fedmedpeft.portable import load_learner
 from fedmedpeft.tasks import Evaluation
 from simulations.preflight import Federation
-
-Kept = Literal["nothing", "personal", "own"]
-"""Which of a site's tensors replace the federated ones: none, the parts that were never exchanged, or all of the site's
-own model, fine-tuned after the last round."""
+from simulations.saved_run import Kept, SavedRun
 
 _BATCH = 64
-
-
-@dataclass(frozen=True)
-class SavedRun:
-    """A run's directory (None for an adapter on its own) and its adapter's."""
-
-    directory: Path | None
-    adapter: Path
-
-    @classmethod
-    def find(cls, path: Path) -> SavedRun:
-        """``path`` is the one or the other.
-
-        Raises:
-            ConfigError: it is neither.
-        """
-        path = path.absolute()
-        adapter = path if (path / CONFIG_FILE).is_file() else path / "adapter"
-        if not (adapter / CONFIG_FILE).is_file():
-            raise ConfigError(f"'{path}' is neither a run with an adapter nor an adapter: it has no {CONFIG_FILE}.")
-        run = adapter.parent
-        return cls(run if (run / "config.toml").is_file() else None, adapter)
-
-    def config(self) -> RunConfig:
-        """The configuration of the run; the defaults for an adapter on its own. Raises ConfigError where damaged."""
-        if self.directory is None:
-            return RunConfig()
-        path = self.directory / "config.toml"
-        try:
-            return RunConfig.from_mapping(tomllib.loads(path.read_text(encoding="utf-8"))["config"])
-        except (OSError, tomllib.TOMLDecodeError, KeyError) as error:
-            raise ConfigError(
-                f"'{path}' is not a run's configuration ({error}). Copy adapter/ elsewhere and give --data with it."
-            ) from None
-
-    def personal_of_adapter(self) -> tuple[str, ...]:
-        """The parts that the adapter does not hold. Raises ConfigError where it cannot be read."""
-        return read_adapter(self.adapter).config.personal
-
-    def kept(self, site: str, kind: Kept) -> dict[str, torch.Tensor]:
-        """What stayed at ``site`` by name of the parameter; empty where nothing of this kind is here."""
-        path = self.directory / "sites" / f"{site}.safetensors" if self.directory else None
-        if path is None or not path.is_file():
-            return {}
-        try:
-            kept = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise ConfigError(f"'{path}' cannot be read ({error}). Evaluate the shared model.") from None
-        prefix = f"{kind}/"
-        return {name.removeprefix(prefix): value for name, value in kept.items() if name.startswith(prefix)}
 
 
 @dataclass(frozen=True)

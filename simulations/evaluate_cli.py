@@ -14,7 +14,8 @@ import typer
 from simulations import options
 
 if TYPE_CHECKING:
-    from simulations.evaluate import Kept, SiteEvaluation
+    from simulations.evaluate import SiteEvaluation
+    from simulations.saved_run import Kept
 
 
 def evaluate(
@@ -47,16 +48,22 @@ def evaluate(
 
       fedmedpeft evaluate runs/skin/adapter --data 'folder(path=new-clinic)' --partition iid --sites 1
     """
-    from simulations.evaluate import SavedRun, evaluate_run
+    from simulations.evaluate import evaluate_run
     from simulations.preflight import plan_federation
+    from simulations.saved_run import SavedRun
     from simulations.settings import read_settings
 
     run = SavedRun.find(path)
     given = {"data": data, "partition": partition, "sites": sites}
     if any(value is not None for value in (data, partition)) and sites is None:
         given["sites"] = 0
+    as_in_the_run = data is None and partition is None and not assignments
+    if as_in_the_run:
+        given["partition"] = run.partition_spec()
     config = read_settings(None, assignments or (), given, start=run.config().to_mapping() | {"min-sites": 1})
     federation = plan_federation(config)
+    if as_in_the_run and sites is None:
+        run.check_partition(federation.partition)
     kept: Kept = "own" if own else "personal" if personal else "nothing"
     results = evaluate_run(run, federation, split=split, backbone=backbone, device=device, kept=kept)
     if as_json:

@@ -17,6 +17,7 @@ from fedmedpeft.config import RunConfig
 from simulations.environment import flower_home, flower_settings
 from simulations.launch import Launch, run
 from simulations.preflight import Federation, check_components, plan_federation
+from simulations.saved_run import PARTITION_FILE
 from simulations.superlink import LaunchError
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -46,6 +47,7 @@ def run_command(
         outcome = run(launch, typer.echo, verbose=verbose)
     if outcome.directory is None:
         raise LaunchError(f"{outcome.reason} (log: {outcome.log})")
+    federation.partition.save(outcome.directory / PARTITION_FILE)
 
 
 def _announcement(federation: Federation) -> str:

@@ -18,7 +18,6 @@ from server.quarantine import Expected, Quarantined, Vetted, vet_scores, vet_vis
 from tests.flower_doubles import LocalGrid
 from tests.server import scripted_sites as script
 
-
 HELD = {"train": 10, "val": 20, "test": 20}
 
 

@@ -13,8 +13,9 @@ from transformers import ViTModel
 from fedmedpeft.adapter_file import read_adapter
 from fedmedpeft.components import ConfigError
 from fedmedpeft.data import DataError
-from simulations.evaluate import Kept, SavedRun, SiteEvaluation, evaluate_run
+from simulations.evaluate import SiteEvaluation, evaluate_run
 from simulations.preflight import plan_federation
+from simulations.saved_run import Kept, SavedRun
 from tests.simulations.conftest import SITES, run_in_process, tiny_config
 
 
@@ -114,3 +115,16 @@ def test_a_run_or_its_adapter(personal_run: Path, inside: str) -> None:
 def test_neither(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="neither a run"):
         SavedRun.find(tmp_path)
+
+
+def test_another_partition_than_the_run_s_is_refused(tiny_backbone: Path, tmp_path: Path) -> None:
+    directory = run_in_process(tiny_config(tiny_backbone, tmp_path, references="none"))
+    run = SavedRun.find(directory)
+    partition = plan_federation(run.config()).partition
+    run.check_partition(partition)
+    with pytest.raises(ConfigError, match="images that were trained on could count as test images"):
+        run.check_partition(plan_federation(run.config().model_copy(update={"partition_seed": 9})).partition)
+    assert run.partition_spec() is None
+    partition.save(directory / "partition.json")
+    saved = run.config().model_copy(update={"partition": run.partition_spec()})
+    assert plan_federation(saved).partition.hash() == partition.hash()

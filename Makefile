@@ -8,7 +8,7 @@ PIP_INSTALL = $(VENV)/bin/python -m pip install --disable-pip-version-check $(if
 .PHONY: demo test clean
 
 demo: $(VENV)/.installed
-	$(VENV)/bin/fedmedpeft run
+	$(VENV)/bin/fedmedpeft run --rounds 6
 
 test: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest

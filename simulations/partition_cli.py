@@ -66,17 +66,16 @@ def show(file: _File, as_json: options.AsJson = False) -> None:
 def plot(
     file: _File,
     picture: Annotated[Path, typer.Argument(metavar="PNG", help="Where to write the picture.")],
-    data: Annotated[str, typer.Option(help="The data source that the partition was made for.")] = "phantoms",
     split: Annotated[str | None, typer.Option(help="train, val or test; all images without it.")] = None,
 ) -> None:
     """Draw images per site, stacked by class.
 
     Example: fedmedpeft partition plot skew.json skew.png
     """
-    from fedmedpeft.data import PartitionManifest, build_source
+    from fedmedpeft.data import PartitionManifest
     from fedmedpeft.data.partition_plot import plot_partition
 
-    plot_partition(PartitionManifest.load(file), build_source(data).table, picture, split)
+    plot_partition(PartitionManifest.load(file), picture, split)
     typer.echo(f"Written: {picture.absolute()}")
 
 

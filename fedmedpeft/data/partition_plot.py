@@ -9,16 +9,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from fedmedpeft.data.partition_manifest import PartitionManifest, split_index
-from fedmedpeft.data.source import ImageTable
 
 
-def plot_partition(manifest: PartitionManifest, table: ImageTable, path: Path | str, split: str | None = None) -> None:
+def plot_partition(manifest: PartitionManifest, path: Path | str, split: str | None = None) -> None:
     """Write a PNG of class by site, for one ``split`` or (None) for all images.
 
     Raises:
-        DataError: the partition is of other data, or an unknown split.
+        DataError: an unknown split.
     """
-    manifest.check(table)
     counts = manifest.counts()
     bars = counts.sum(axis=1) if split is None else counts[:, split_index(split)]
     places = range(len(manifest.sites))

@@ -104,7 +104,7 @@ def test_partition_make_show_plot_and_use(tmp_path: Path, tiny_backbone: Path) -
     counts = json.loads(_call("partition", "show", file, "--json")[1])
     assert counts[partition.sites[1]]["test"][partition.classes[0]] == partition.counts()[1, 2, 0]
     assert str(partition.counts()[0, 0].sum()) in _call("partition", "show", file)[1]
-    assert _call("partition", "plot", file, picture, "--data", _PHANTOMS)[0] == 0
+    assert _call("partition", "plot", file, picture)[0] == 0
     assert picture.read_bytes().startswith(b"\x89PNG")
     code, out, _ = _call(
         "estimate", *_SMALL, "--backbone", tiny_backbone, "--partition", f"file(path={file})", "--json"
@@ -112,12 +112,12 @@ def test_partition_make_show_plot_and_use(tmp_path: Path, tiny_backbone: Path) -
     assert (code, json.loads(out)["sites"]) == (0, 2)
 
 
-def test_a_partition_is_not_drawn_over_other_data(tmp_path: Path) -> None:
+def test_an_unknown_split_is_not_drawn(tmp_path: Path) -> None:
     file = tmp_path / "p.json"
     _call("partition", "make", file, *_SMALL)
-    code, _, err = _call("partition", "plot", file, tmp_path / "p.png")
+    code, _, err = _call("partition", "plot", file, tmp_path / "p.png", "--split", "tets")
     assert code == 2
-    assert "other data" in err
+    assert "Did you mean 'test'?" in err
 
 
 def test_evaluate_a_run_whose_heads_stayed_at_the_sites(personal_run: Path) -> None:

@@ -25,28 +25,24 @@ def manifest(source: Any) -> Any:
     )
 
 
-def test_the_picture_is_a_png_with_a_colour_for_every_class(tmp_path: Path, source: Any, manifest: Any) -> None:
-    plot_partition(manifest, source.table, tmp_path / "new" / "all.png")
+def test_the_picture_is_a_png_with_a_colour_for_every_class(tmp_path: Path, manifest: Any) -> None:
+    plot_partition(manifest, tmp_path / "new" / "all.png")
     with Image.open(tmp_path / "new" / "all.png") as picture:
         assert picture.format == "PNG"
         colours = {tuple(pixel) for pixel in np.asarray(picture.convert("RGB")).reshape(-1, 3)}
     assert {(31, 119, 180), (255, 127, 14), (44, 160, 44)} <= colours
 
 
-def test_splits_are_drawn_apart_and_the_same_bytes_come_twice(tmp_path: Path, source: Any, manifest: Any) -> None:
+def test_splits_are_drawn_apart_and_the_same_bytes_come_twice(tmp_path: Path, manifest: Any) -> None:
     pictures = {}
     for name, split in (("all", None), ("test", "test"), ("again", "test")):
-        plot_partition(manifest, source.table, tmp_path / f"{name}.png", split=split)
+        plot_partition(manifest, tmp_path / f"{name}.png", split=split)
         pictures[name] = (tmp_path / f"{name}.png").read_bytes()
     assert pictures["test"] == pictures["again"]
     assert pictures["all"] != pictures["test"]
 
 
-def test_other_data_and_unknown_splits_are_refused(
-    tmp_path: Path, source: Any, manifest: Any, plain_source: Callable[..., Any]
-) -> None:
-    with pytest.raises(DataError, match="other data"):
-        plot_partition(manifest, plain_source(61, 3).table, tmp_path / "a.png")
+def test_an_unknown_split_is_refused(tmp_path: Path, manifest: Any) -> None:
     with pytest.raises(DataError, match="no split 'tests'"):
-        plot_partition(manifest, source.table, tmp_path / "a.png", split="tests")
+        plot_partition(manifest, tmp_path / "a.png", split="tests")
     assert not (tmp_path / "a.png").exists()

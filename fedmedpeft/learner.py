@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from fedmedpeft.backbones import Backbone, BackboneRecord, load_backbone, skeleton
-from fedmedpeft.components import parse_composition
+from fedmedpeft.backbones import Backbone, BackboneRecord, MissingPlace, load_backbone, skeleton
+from fedmedpeft.components import ConfigError, parse_composition
 from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange.manifest import Manifest, Part, TensorSpec
 from fedmedpeft.exchange.peft_state import PeftState
-from fedmedpeft.methods import METHODS, Initialiser
+from fedmedpeft.methods import METHODS, Initialiser, Method, Rotation
 from fedmedpeft.tasks import Classification
 from fedmedpeft.tasks.classification import new_head
 
@@ -51,7 +52,7 @@ class Learner(nn.Module):
         seed: of every new parameter.
 
     Raises:
-        ConfigError: an unknown method or option.
+        ConfigError: an unknown method or option, or one that the backbone cannot have.
     """
 
     mean: torch.Tensor
@@ -67,21 +68,39 @@ class Learner(nn.Module):
         self.keeps_features = all(built.keeps_features for _, built in methods)
         trainables: dict[str, Trainable] = {}
         for name, built in methods:
-            for key, parameter in built.insert(backbone, init).items():
+            for key, parameter in _insert(name, built, backbone, init).items():
                 known = trainables.get(key)
                 first = Trainable(parameter, (name,), built.learning_rate)
                 trainables[key] = replace(known, owners=(*known.owners, name)) if known else first
-        weight = init.normal("head.weight", task.outputs, backbone.hidden_size, std=0.02)
-        bias = init.zeros(task.outputs)
-        self.head = new_head(backbone.hidden_size, task.outputs, weight, bias)
-        trainables["head.weight"] = Trainable(weight, (HEAD,), 0.0)
-        trainables["head.bias"] = Trainable(bias, (HEAD,), 0.0)
+        self.head = self._make_head(methods, init, trainables)
         for trainable in trainables.values():
             trainable.parameter.requires_grad_(True)
         self.trainables = trainables
+        self.rotation = _rotation(methods, trainables)
         preprocessing = backbone.record.preprocessing
         for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
             self.register_buffer(name, torch.tensor(values, device=device).view(1, 3, 1, 1), persistent=False)
+
+    def _make_head(
+        self, methods: Sequence[tuple[str, Method]], init: Initialiser, trainables: dict[str, Trainable]
+    ) -> nn.Module:
+        """The head of the one method that brings its own, or a linear one; what it trains joins ``trainables``."""
+        own = {}
+        for name, built in methods:
+            made = built.make_head(self.backbone, self.task.classes, init)
+            if made is not None:
+                own[name] = made
+                rate = built.learning_rate
+                trainables.update({key: Trainable(parameter, (name,), rate) for key, parameter in made[1].items()})
+        if len(own) > 1:
+            raise ConfigError(f"method: {' and '.join(own)} each bring a head of their own. Keep one of them.")
+        if own:
+            return next(iter(own.values()))[0]
+        weight = init.normal("head.weight", self.task.outputs, self.backbone.feature_size, std=0.02)
+        bias = init.zeros(self.task.outputs)
+        trainables["head.weight"] = Trainable(weight, (HEAD,), 0.0)
+        trainables["head.bias"] = Trainable(bias, (HEAD,), 0.0)
+        return new_head(self.backbone.feature_size, self.task.outputs, weight, bias)
 
     def manifest(self, without: Iterable[str] = ()) -> Manifest:
         """Names and shapes of the exchanged tensors; ``without`` leaves out owners whose tensors stay at the site."""
@@ -104,6 +123,19 @@ class Learner(nn.Module):
             for name, values in state.tensors().items():
                 self.trainables[name].parameter.copy_(torch.from_numpy(values.copy()))
 
+    @contextmanager
+    def taking_turns(self, groups: Iterable[str]) -> Iterator[None]:
+        """Within, of the rotation only ``groups`` are trained: the others get no gradients, so no optimiser moves them."""
+        resting = [self.trainables[name].parameter for name in self.rotation.resting(groups)]
+        try:
+            for parameter in resting:
+                parameter.requires_grad_(False)
+            yield
+        finally:
+            # The learner is shared in simulation: the next visit must find it as it was.
+            for parameter in resting:
+                parameter.requires_grad_(True)
+
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 images [B, 3, S, S] -> features [B, d]."""
         pixels = (images.to(self.mean.device).float() / 255 - self.mean) / self.std
@@ -114,6 +146,33 @@ class Learner(nn.Module):
         """uint8 images [B, 3, S, S] -> logits [B, C]."""
         logits: torch.Tensor = self.head(self.features(images))
         return logits
+
+
+def _insert(name: str, method: Method, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
+    try:
+        return method.insert(backbone, init)
+    except MissingPlace as place:
+        family = backbone.record.architecture.family
+        raise ConfigError(
+            f"method='{name}' acts on '{place}', which backbone '{backbone.record.name}' (a {family}) does not have. "
+            "Choose another method or backbone."
+        ) from None
+
+
+def _rotation(methods: Sequence[tuple[str, Method]], trainables: Mapping[str, Trainable]) -> Rotation:
+    """The rotation of the one method that has one; without, nothing takes turns.
+
+    What another method trains as well is trained in every round, as that method promises.
+    """
+    found: dict[str, Rotation] = {}
+    for name, built in methods:
+        keys = [key for key, trainable in trainables.items() if name in trainable.owners]
+        rotation = built.rotation(keys)
+        if rotation:
+            found[name] = rotation.without(key for key in keys if trainables[key].owners != (name,))
+    if len(found) > 1:
+        raise ConfigError(f"method: {' and '.join(found)} each train another part in each round. Keep one of them.")
+    return next(iter(found.values()), Rotation())
 
 
 def resolve_device(device: str) -> str:

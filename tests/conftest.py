@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import ViTConfig, ViTModel
 
-from fedmedpeft.backbones import Architecture, BackboneRecord, Preprocessing
+from fedmedpeft.backbones import BackboneRecord, Preprocessing, ViTArchitecture
 
 torch.set_num_threads(1)
 
@@ -29,7 +29,7 @@ def tiny_record() -> BackboneRecord:
     """A ViT of two blocks for 32 px images, small enough to train in milliseconds. Random weights: for tests only."""
     return BackboneRecord(
         name="tiny",
-        architecture=Architecture(
+        architecture=ViTArchitecture(
             hidden_size=16, depth=2, heads=2, ffn_size=32, patch_size=8, image_size=32, layer_norm_eps=1e-6
         ),
         preprocessing=Preprocessing(

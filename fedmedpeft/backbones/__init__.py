@@ -1,10 +1,12 @@
 """Frozen backbones: loading, fingerprint, preprocessing, and places for insertion by role."""
 
-from fedmedpeft.backbones.backbone import Backbone, Inserted, Place, Role
+from fedmedpeft.backbones.architecture import Architecture, ViTArchitecture
+from fedmedpeft.backbones.backbone import Backbone, Inserted, MissingPlace, NotMergeable, Place, Role
 from fedmedpeft.backbones.checkpoint_files import EMBEDDED
+from fedmedpeft.backbones.families import skeleton
 from fedmedpeft.backbones.loading import load_backbone, load_record
-from fedmedpeft.backbones.record import Architecture, BackboneRecord, Preprocessing, standard_record
-from fedmedpeft.backbones.vit import skeleton
+from fedmedpeft.backbones.record import BackboneRecord, Preprocessing, standard_record
+from fedmedpeft.backbones.transformer import Transformer, as_transformer
 
 __all__ = [
     "EMBEDDED",
@@ -12,9 +14,14 @@ __all__ = [
     "Backbone",
     "BackboneRecord",
     "Inserted",
+    "MissingPlace",
+    "NotMergeable",
     "Place",
     "Preprocessing",
     "Role",
+    "Transformer",
+    "ViTArchitecture",
+    "as_transformer",
     "load_backbone",
     "load_record",
     "skeleton",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,100 +13,161 @@ from torch import nn
 
 from fedmedpeft.backbones.record import BackboneRecord
 
-Role = Literal["embed", "block", "norm1", "q", "k", "v", "o", "norm2", "ffn_in", "ffn_out", "norm"]
+Role = Literal[
+    "embed", "patch", "norm_pre",
+    "block", "attention", "norm1", "q", "k", "v", "o", "ffn", "norm2", "ffn_in", "ffn_out",
+    "conv", "batchnorm",
+    "readout", "norm", "projection",
+]  # fmt: skip
 ROLES: tuple[Role, ...] = get_args(Role)
-"""What a place does, whatever the architecture calls it. ``norm1`` precedes attention, ``norm2`` the feed-forward
-network, ``norm`` ends the backbone; ``q k v o`` are the attention projections."""
+"""What a place does, whatever the architecture calls it.
+
+``embed`` turns pixels into tokens (or, in a convolutional network, into the first feature map); ``patch`` is the patch
+projection inside it; ``norm_pre`` follows it (CLIP). A ``block`` of a transformer consists of two sub-layers with
+their residual, ``attention`` (norm1, then q k v o) and ``ffn`` (norm2, then ffn_in, ffn_out); one of a ResNet of
+``conv`` and ``batchnorm``. ``readout`` makes the feature: in a transformer ``norm`` of the class token, then a
+``projection`` where there is one.
+"""
+
+_COMPOSITE: tuple[Role, ...] = ("block", "attention", "ffn", "readout", "patch")
+"""Places that contain, or lie in, other places: their parameters are counted there."""
+
+
+class MissingPlace(LookupError):
+    """A method asks for a place that this kind of backbone does not have."""
+
+
+class NotMergeable(TypeError):
+    """A module computes something that no plain weight can express."""
 
 
 class Inserted(nn.Module):
-    """Base of every leaf module that a method inserts: it owns the method's parameters and follows train/eval mode.
+    """Base of every module that a method inserts; what it wraps is its ``base``.
 
-    The module it wraps, if any, stays in evaluation mode: a frozen backbone neither drops units nor moves statistics.
+    It follows train/eval mode; the module it wraps stays in evaluation mode: a frozen backbone neither drops units nor
+    moves statistics. A module that owns parameters itself has no child modules, and one with child modules owns none:
+    that is what makes per-record gradients possible without special cases.
     """
+
+    base: nn.Module
+
+    def merged(self, base: nn.Module) -> nn.Module:
+        """The plain module that computes what this one computes around ``base``, for good.
+
+        Args:
+            base: what this module wraps, already merged; it is not changed.
+
+        Raises:
+            NotMergeable: there is none.
+        """
+        raise NotMergeable(type(self).__name__)
 
 
 @dataclass(frozen=True)
 class Place:
-    """One spot of a backbone: ``key`` is canonical (``blocks.3.q``), ``original`` the frozen module found there."""
+    """One spot of a backbone.
+
+    Args:
+        role: what it does.
+        key: canonical name, such as ``blocks.3.q``.
+        owner: the module that has it as ``attribute``.
+        attribute: its name there.
+        original: the frozen module found there, whatever has been inserted since.
+        channel_dim: dimension of its output that holds the channels.
+    """
 
     role: Role
     key: str
     owner: nn.Module
     attribute: str
     original: nn.Module
+    channel_dim: int = -1
+
+    @property
+    def current(self) -> nn.Module:
+        """What is there now."""
+        module: nn.Module = getattr(self.owner, self.attribute)
+        return module
 
     def wrap(self, make: Callable[[nn.Module], nn.Module]) -> nn.Module:
         """Put ``make(current module)`` in this place and return it."""
-        module = make(getattr(self.owner, self.attribute))
+        module = make(self.current)
         setattr(self.owner, self.attribute, module)
         return module
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """Images to one feature vector each; every parameter frozen.
 
     Args:
         record: architecture and preprocessing.
-        embed: normalised pixels [B, 3, S, S] -> tokens [B, 1 + N, d], class token first.
-        blocks: tokens -> tokens, each.
-        norm: the final LayerNorm.
-        places: where methods may act, in a fixed order.
         fingerprint: hash of architecture and weights; empty for a skeleton without weights.
     """
 
-    prefix_tokens = 1
-
-    def __init__(
-        self,
-        record: BackboneRecord,
-        *,
-        embed: nn.Module,
-        blocks: Iterable[nn.Module],
-        norm: nn.Module,
-        fingerprint: str = "",
-    ) -> None:
+    def __init__(self, record: BackboneRecord, fingerprint: str = "") -> None:
         super().__init__()
         self.record = record
         self.fingerprint = fingerprint
-        self.embed = embed
-        self.blocks = nn.ModuleList(blocks)
-        self.norm = norm
         self._places: tuple[Place, ...] = ()
-        self.requires_grad_(False)
-        self.eval()
+        self._original_parameters: dict[str, nn.Parameter] = {}
+        self._published_names: dict[str, str] = {}
 
     @property
-    def hidden_size(self) -> int:
-        return self.record.architecture.hidden_size
+    def feature_size(self) -> int:
+        """Width d of the feature."""
+        return self.record.architecture.feature_size
 
-    def set_places(self, places: Iterable[Place]) -> None:
-        """Record the places once, on the untouched network, and check that each role occurs as often as it must.
+    def freeze(self, places: Iterable[Place], expected: Mapping[Role, int], published: nn.Module) -> None:
+        """Freeze everything and record the places, once, on the untouched network.
+
+        Args:
+            places: in a fixed order.
+            expected: how often each role must occur.
+            published: the same parameters under their published names, to write them out under these.
 
         Raises:
-            ValueError: a role is missing or too frequent, or a parameter belongs to no place.
+            ValueError: a role occurs more or less often, or a parameter belongs to no place.
         """
         self._places = tuple(places)
-        for role in ROLES:
-            expected = 1 if role in ("embed", "norm") else len(self.blocks)
-            found = len(self.places(role))
-            if found != expected:
-                raise ValueError(
-                    f"Backbone '{self.record.name}': role '{role}' found {found} times, expected {expected}."
-                )
-        covered = {id(parameter) for parameter in self.original_parameters().values()}
+        found = Counter(place.role for place in self._places)
+        if found != Counter(expected):
+            raise ValueError(f"Backbone '{self.record.name}': places {dict(found)}, expected {dict(expected)}.")
+        leaves = [place for place in self._places if place.role not in _COMPOSITE]
+        own = {f"{place.key}.{name}": p for place in leaves for name, p in place.original.named_parameters()}
+        covered = {id(parameter) for parameter in own.values()}
         missing = [name for name, parameter in self.named_parameters() if id(parameter) not in covered]
         if missing:
             raise ValueError(f"Backbone '{self.record.name}': parameters in no place: {', '.join(missing[:5])}.")
+        self._original_parameters = own
+        names = {id(parameter): name for name, parameter in published.named_parameters()}
+        self._published_names = {key: names[id(parameter)] for key, parameter in own.items()}
+        self.requires_grad_(False)
+        self.eval()
 
-    def places(self, *roles: Role) -> list[Place]:
-        """The places with one of ``roles``, block by block."""
-        return [place for place in self._places if place.role in roles]
+    def places(self, *roles: Role, optional: tuple[Role, ...] = ()) -> list[Place]:
+        """The places with one of ``roles`` or ``optional``, in the order of the network.
+
+        Raises:
+            MissingPlace: this backbone has none with one of ``roles``.
+        """
+        present = {place.role for place in self._places}
+        for role in roles:
+            if role not in present:
+                raise MissingPlace(role)
+        return [place for place in self._places if place.role in roles or place.role in optional]
+
+    def place(self, role: Role) -> Place:
+        """The one place with ``role``. Raises MissingPlace where there is none."""
+        (place,) = self.places(role)
+        return place
 
     def original_parameters(self) -> dict[str, nn.Parameter]:
         """The backbone's own parameters by canonical name (``blocks.3.q.weight``), whatever has been inserted since."""
-        leaves = [place for place in self._places if place.role != "block"]
-        return {f"{place.key}.{name}": p for place in leaves for name, p in place.original.named_parameters()}
+        return dict(self._original_parameters)
+
+    def published_name(self, key: str) -> str:
+        """The name that a parameter (``blocks.3.q.weight``) has in published checkpoints of this architecture."""
+        return self._published_names[key]
 
     def train(self, mode: bool = True) -> Backbone:
         """Only inserted modules change mode; the frozen network always computes as in evaluation."""
@@ -114,10 +177,6 @@ class Backbone(nn.Module):
                 module.training = mode
         return self
 
+    @abstractmethod
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Normalised pixels [B, 3, S, S] -> class-token feature [B, d]."""
-        tokens = self.embed(pixels)
-        for block in self.blocks:
-            tokens = block(tokens)
-        feature: torch.Tensor = self.norm(tokens[:, 0])
-        return feature
+        """Normalised pixels [B, 3, S, S] -> feature [B, d]."""

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import torch
 
-from fedmedpeft.backbones.record import Architecture, Preprocessing
+from fedmedpeft.backbones.architecture import Architecture
+from fedmedpeft.backbones.record import Preprocessing
 
 
 def fingerprint(architecture: Architecture, preprocessing: Preprocessing, tensors: Mapping[str, torch.Tensor]) -> str:

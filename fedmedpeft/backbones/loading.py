@@ -9,22 +9,21 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import ViTConfig, ViTModel
+from transformers import PreTrainedModel
 from transformers.utils import logging
 
+from fedmedpeft.backbones.architecture import Architecture, ViTArchitecture
 from fedmedpeft.backbones.backbone import Backbone
 from fedmedpeft.backbones.checkpoint_files import EMBEDDED, CheckpointFiles, embedded_directory, locate, read_json
+from fedmedpeft.backbones.families import FAMILIES, family_of_model_type
+from fedmedpeft.backbones.family import Family
 from fedmedpeft.backbones.fingerprint import fingerprint
-from fedmedpeft.backbones.positions import resize_positions
-from fedmedpeft.backbones.record import Architecture, BackboneRecord, Preprocessing
+from fedmedpeft.backbones.record import BackboneRecord, Preprocessing
 from fedmedpeft.backbones.timm_checkpoint import from_timm, is_timm, timm_architecture
-from fedmedpeft.backbones.vit import architecture_of, vit_backbone, vit_config
 from fedmedpeft.components import ConfigError, explain
 
 logging.disable_progress_bar()
 
-# A checkpoint may carry these beside the backbone; the task brings its own head.
-_HEADS = ("classifier.", "pooler.")
 _RESAMPLING = {2: "bilinear", 3: "bicubic"}
 
 
@@ -37,11 +36,12 @@ def load_record(name: str, *, revision: str = "", image_size: int = 0) -> Backbo
         image_size: pixels a side; 0 keeps the checkpoint's own.
 
     Raises:
-        ConfigError: nothing there, not a ViT, or an image size that is not a multiple of the patch.
+        ConfigError: nothing there, a network of another kind, or an image size that is not a multiple of the patch.
     """
     files = locate(name, revision, weights=False)
+    architecture: Architecture
     if files.is_hugging_face:
-        architecture = _hf_architecture(name, files.config)
+        architecture = _family(name, files.config).architecture(files.config)
     else:
         weights = locate(name, revision, weights=True).weights
         architecture = timm_architecture(_read_weights(name, weights), files.config)
@@ -56,16 +56,22 @@ def load_backbone(name: str, *, revision: str = "", image_size: int = 0, device:
     """
     files = locate(name, revision, weights=True)
     tensors = _read_weights(name, files.weights)
-    model, problems = _from_timm(tensors, files) if is_timm(tensors) else _from_hugging_face(name, files)
+    architecture: Architecture
+    if is_timm(tensors):
+        architecture, model, problems = _from_timm(tensors, files)
+    else:
+        architecture, model, problems = _from_hugging_face(name, files)
     if problems:
-        raise ConfigError(f"Backbone '{name}' does not fit its architecture: {problems}. Check that it is a plain ViT.")
+        raise ConfigError(f"Backbone '{name}' does not fit its architecture: {problems}. Check what was saved there.")
     _refuse_non_finite(name, model)
-    architecture = architecture_of(model.config)
+    family = FAMILIES[architecture.family]
     if name == EMBEDDED:
         _check_release(_fingerprint(_record(name, architecture, files, 0), model))
     record = _record(name, architecture, files, image_size)
     mark = _fingerprint(record, model)
-    return vit_backbone(_at_size(model, record), record, mark).to(device)
+    if record.architecture != architecture:
+        model = family.resized(model, record.architecture)
+    return family.assemble(model, record, mark).to(device)
 
 
 def _record(name: str, architecture: Architecture, files: CheckpointFiles, image_size: int) -> BackboneRecord:
@@ -86,55 +92,53 @@ def _read_weights(name: str, path: Path | None) -> dict[str, torch.Tensor]:
         raise ConfigError(f"backbone='{name}': '{path.name}' cannot be read. Fetch it again.") from error
 
 
-def _hf_architecture(name: str, config: dict[str, Any]) -> Architecture:
-    if config.get("model_type") != "vit":
+def _family(name: str, config: dict[str, Any]) -> Family[Any]:
+    family = family_of_model_type(str(config.get("model_type")))
+    if family is None:
+        known = ", ".join(kind for family in FAMILIES.values() for kind in family.model_types)
         raise ConfigError(
-            f"backbone='{name}' has model_type={config.get('model_type')!r}; expected 'vit' or a timm ViT checkpoint."
+            f"backbone='{name}' has model_type={config.get('model_type')!r}; expected one of {known}, or a timm ViT "
+            "checkpoint."
         )
-    return architecture_of(ViTConfig(**config))
+    return family
 
 
-def _from_timm(tensors: dict[str, torch.Tensor], files: CheckpointFiles) -> tuple[ViTModel, str]:
-    """The model, and what is wrong with it."""
-    model = ViTModel(vit_config(timm_architecture(tensors, files.config)), add_pooling_layer=False)
+def _from_timm(
+    tensors: dict[str, torch.Tensor], files: CheckpointFiles
+) -> tuple[ViTArchitecture, PreTrainedModel, str]:
+    """Architecture, model, and what is wrong with it."""
+    architecture = timm_architecture(tensors, files.config)
+    model = FAMILIES["vit"].new_model(architecture)
     widened = {name: tensor.float() for name, tensor in from_timm(tensors).items()}
-    return model, _problems(*model.load_state_dict(widened, strict=False))
+    return architecture, model, _problems(*model.load_state_dict(widened, strict=False), ignored=())
 
 
-def _from_hugging_face(name: str, files: CheckpointFiles) -> tuple[ViTModel, str]:
-    """The model, and what is wrong with it; understands the key names of earlier versions of transformers too."""
-    _hf_architecture(name, files.config)
+def _from_hugging_face(name: str, files: CheckpointFiles) -> tuple[Architecture, PreTrainedModel, str]:
+    """Architecture, model, and what is wrong with it."""
+    family = _family(name, files.config)
+    architecture = family.architecture(files.config)
     assert files.weights is not None
-    loaded: Any = ViTModel.from_pretrained(
-        str(files.weights.parent),
-        add_pooling_layer=False,
-        use_safetensors=True,
-        local_files_only=True,
-        dtype=torch.float32,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-        attn_implementation="sdpa",
-    )
-    model, info = loaded
-    return model, _problems(info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"])
+    model, info = family.read(files.weights.parent, architecture)
+    problems = _problems(info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"], ignored=family.ignored)
+    return architecture, model, problems
 
 
-def _problems(missing: Any, unexpected: Any, mismatched: Any = ()) -> str:
+def _problems(missing: Any, unexpected: Any, mismatched: Any = (), *, ignored: tuple[str, ...]) -> str:
     findings = {
         "missing": sorted(missing),
-        "unknown": sorted(name for name in unexpected if not name.startswith(_HEADS)),
+        "unknown": sorted(name for name in unexpected if not name.startswith(ignored)),
         "of another shape": sorted(str(name) for name in mismatched),
     }
     return "; ".join(f"{len(names)} tensors {what} ({names[0]}, ...)" for what, names in findings.items() if names)
 
 
-def _refuse_non_finite(name: str, model: ViTModel) -> None:
+def _refuse_non_finite(name: str, model: PreTrainedModel) -> None:
     for key, tensor in model.state_dict().items():
         if not torch.isfinite(tensor).all():
             raise ConfigError(f"backbone='{name}': tensor '{key}' has values that are not finite. Fetch it again.")
 
 
-def _fingerprint(record: BackboneRecord, model: ViTModel) -> str:
+def _fingerprint(record: BackboneRecord, model: PreTrainedModel) -> str:
     return fingerprint(record.architecture, record.preprocessing, model.state_dict())
 
 
@@ -152,16 +156,3 @@ def _preprocessing(files: CheckpointFiles, image_size: int) -> Preprocessing:
     mean = said.get("mean") or said.get("image_mean") or [0.5] * 3
     std = said.get("std") or said.get("image_std") or [0.5] * 3
     return Preprocessing(image_size=image_size, mean=tuple(mean), std=tuple(std), interpolation=interpolation)
-
-
-def _at_size(model: ViTModel, record: BackboneRecord) -> ViTModel:
-    """The same weights in a network for ``record``'s image size."""
-    architecture = record.architecture
-    if model.config.image_size == architecture.image_size:
-        return model
-    tensors = dict(model.state_dict())
-    key = "embeddings.position_embeddings"
-    tensors[key] = resize_positions(tensors[key], architecture.image_size // architecture.patch_size)
-    resized = ViTModel(vit_config(architecture), add_pooling_layer=False)
-    resized.load_state_dict(tensors)
-    return resized

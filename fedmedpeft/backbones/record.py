@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from fedmedpeft.backbones.architecture import Architecture, ViTArchitecture
+
 
 class Preprocessing(BaseModel):
     """How pixels must look to this backbone: ``(x / 255 - mean) / std`` on RGB of ``image_size`` x ``image_size``."""
@@ -24,30 +26,6 @@ class Preprocessing(BaseModel):
         return self
 
 
-class Architecture(BaseModel):
-    """A pre-norm Vision Transformer (Dosovitskiy et al., ICLR 2021) by its sizes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    hidden_size: int = Field(gt=0)
-    depth: int = Field(gt=0)
-    heads: int = Field(gt=0)
-    ffn_size: int = Field(gt=0)
-    patch_size: int = Field(gt=0)
-    image_size: int = Field(gt=0)
-    layer_norm_eps: float = Field(gt=0)
-    activation: str = "gelu"
-    qkv_bias: bool = True
-
-    @model_validator(mode="after")
-    def _divisible(self) -> Architecture:
-        if self.hidden_size % self.heads:
-            raise ValueError(f"hidden_size={self.hidden_size} must be a multiple of heads={self.heads}")
-        if self.image_size % self.patch_size:
-            raise ValueError(f"image_size={self.image_size} must be a multiple of patch_size={self.patch_size}")
-        return self
-
-
 class BackboneRecord(BaseModel):
     """Name, architecture and preprocessing of a backbone: all that the server ever needs of it."""
 
@@ -59,9 +37,9 @@ class BackboneRecord(BaseModel):
 
     def at_image_size(self, image_size: int) -> BackboneRecord:
         """The same backbone fed with images of another size (position embeddings will be interpolated)."""
-        architecture = Architecture(**{**self.architecture.model_dump(), "image_size": image_size})
-        preprocessing = Preprocessing(**{**self.preprocessing.model_dump(), "image_size": image_size})
-        return BackboneRecord(name=self.name, architecture=architecture, preprocessing=preprocessing)
+        fields = self.model_dump()
+        fields["architecture"]["image_size"] = fields["preprocessing"]["image_size"] = image_size
+        return BackboneRecord.model_validate(fields)
 
 
 # The published sizes (same paper, table 1; Ti and S: Touvron et al., ICML 2021), to count before anything is loaded.
@@ -77,7 +55,7 @@ def standard_record(size: str, patch_size: int = 16, image_size: int = 224) -> B
     hidden, depth, heads, ffn = _SIZES[size]
     return BackboneRecord(
         name=f"vit-{size}/{patch_size}",
-        architecture=Architecture(
+        architecture=ViTArchitecture(
             hidden_size=hidden,
             depth=depth,
             heads=heads,

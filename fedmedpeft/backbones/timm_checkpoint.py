@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from fedmedpeft.backbones.record import Architecture
+from fedmedpeft.backbones.architecture import ViTArchitecture
 from fedmedpeft.components import ConfigError
 
 _OUTSIDE = {
@@ -36,7 +36,7 @@ def is_timm(tensors: Mapping[str, torch.Tensor]) -> bool:
     return "blocks.0.attn.qkv.weight" in tensors
 
 
-def timm_architecture(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> Architecture:
+def timm_architecture(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> ViTArchitecture:
     """Sizes from the tensors' shapes; the number of heads, which no shape shows, from ``config`` or as d / 64."""
     hidden, _, patch, _ = tensors["patch_embed.proj.weight"].shape
     depth = 1 + max(int(match[1]) for name in tensors if (match := _BLOCK.fullmatch(name)))
@@ -45,7 +45,7 @@ def timm_architecture(tensors: Mapping[str, torch.Tensor], config: Mapping[str, 
     if side * side != tokens:
         raise ConfigError(f"pos_embed has {tokens} patch positions, which is not a square grid.")
     heads = config.get("num_attention_heads", config.get("num_heads", hidden // 64))
-    return Architecture(
+    return ViTArchitecture(
         hidden_size=hidden,
         depth=depth,
         heads=heads,

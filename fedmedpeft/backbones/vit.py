@@ -2,81 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Any
 
-import torch
 from torch import nn
-from transformers import ViTConfig, ViTModel
+from transformers import PreTrainedModel, ViTConfig, ViTModel
 
-from fedmedpeft.backbones.backbone import Backbone, Place, Role
-from fedmedpeft.backbones.record import Architecture, BackboneRecord
+from fedmedpeft.backbones.architecture import ViTArchitecture
+from fedmedpeft.backbones.backbone import Backbone
+from fedmedpeft.backbones.family import Family
+from fedmedpeft.backbones.positions import resize_positions
+from fedmedpeft.backbones.record import BackboneRecord
+from fedmedpeft.backbones.transformer import BlockNames, Readout, TokenEmbedding, Transformer
 
-# transformers 5.23 names; `Backbone.set_places` refuses a network in which one of them is missing.
-_IN_BLOCK: dict[Role, str] = {
-    "norm1": "layernorm_before",
-    "q": "attention.q_proj",
-    "k": "attention.k_proj",
-    "v": "attention.v_proj",
-    "o": "attention.o_proj",
-    "norm2": "layernorm_after",
-    "ffn_in": "mlp.fc1",
-    "ffn_out": "mlp.fc2",
-}
-
-
-def architecture_of(config: ViTConfig) -> Architecture:
-    """Read the sizes out of a Hugging Face configuration."""
-    return Architecture(
-        hidden_size=config.hidden_size,
-        depth=config.num_hidden_layers,
-        heads=config.num_attention_heads,
-        ffn_size=config.intermediate_size,
-        patch_size=config.patch_size,
-        image_size=config.image_size,
-        layer_norm_eps=config.layer_norm_eps,
-        activation=config.hidden_act,
-        qkv_bias=config.qkv_bias,
-    )
+# transformers 5.23 names; a network in which one of them is missing is refused.
+_NAMES = BlockNames(
+    attention="attention",
+    ffn="mlp",
+    roles={
+        "norm1": "layernorm_before",
+        "q": "attention.q_proj",
+        "k": "attention.k_proj",
+        "v": "attention.v_proj",
+        "o": "attention.o_proj",
+        "norm2": "layernorm_after",
+        "ffn_in": "mlp.fc1",
+        "ffn_out": "mlp.fc2",
+    },
+)
 
 
-def vit_config(architecture: Architecture) -> ViTConfig:
-    """The Hugging Face configuration with these sizes; attention runs in torch's fused kernel."""
-    config = ViTConfig(
-        hidden_size=architecture.hidden_size,
-        num_hidden_layers=architecture.depth,
-        num_attention_heads=architecture.heads,
-        intermediate_size=architecture.ffn_size,
-        patch_size=architecture.patch_size,
-        image_size=architecture.image_size,
-        layer_norm_eps=architecture.layer_norm_eps,
-        hidden_act=architecture.activation,
-        qkv_bias=architecture.qkv_bias,
-    )
-    config._attn_implementation = "sdpa"
-    return config
+class ViT(Family[ViTArchitecture]):
+    """``ViTModel`` without its pooler."""
 
+    model_types = ("vit",)
+    ignored = ("classifier.", "pooler.")
+    arguments = {"add_pooling_layer": False}  # noqa: RUF012
 
-def vit_backbone(model: ViTModel, record: BackboneRecord, fingerprint: str = "") -> Backbone:
-    """Wrap a ViTModel (without pooler). The model's modules are taken over, not copied."""
-    backbone = Backbone(
-        record, embed=model.embeddings, blocks=model.layers, norm=model.layernorm, fingerprint=fingerprint
-    )
-    backbone.set_places(_places(backbone))
-    return backbone
+    def architecture(self, config: dict[str, Any]) -> ViTArchitecture:
+        read = ViTConfig(**config)
+        return ViTArchitecture(
+            hidden_size=read.hidden_size,
+            depth=read.num_hidden_layers,
+            heads=read.num_attention_heads,
+            ffn_size=read.intermediate_size,
+            patch_size=read.patch_size,
+            image_size=read.image_size,
+            layer_norm_eps=read.layer_norm_eps,
+            activation=read.hidden_act,
+            qkv_bias=read.qkv_bias,
+        )
 
+    def new_model(self, architecture: ViTArchitecture) -> ViTModel:
+        config = ViTConfig(
+            hidden_size=architecture.hidden_size,
+            num_hidden_layers=architecture.depth,
+            num_attention_heads=architecture.heads,
+            intermediate_size=architecture.ffn_size,
+            patch_size=architecture.patch_size,
+            image_size=architecture.image_size,
+            layer_norm_eps=architecture.layer_norm_eps,
+            hidden_act=architecture.activation,
+            qkv_bias=architecture.qkv_bias,
+        )
+        config._attn_implementation = "sdpa"
+        return ViTModel(config, add_pooling_layer=False)
 
-def skeleton(record: BackboneRecord) -> Backbone:
-    """The network without weights, on torch's meta device: enough to count and to derive a contract."""
-    with torch.device("meta"):
-        return vit_backbone(ViTModel(vit_config(record.architecture), add_pooling_layer=False), record)
+    def resized(self, model: PreTrainedModel, architecture: ViTArchitecture) -> ViTModel:
+        tensors = dict(model.state_dict())
+        key = "embeddings.position_embeddings"
+        tensors[key] = resize_positions(tensors[key], architecture.image_size // architecture.patch_size)
+        resized = self.new_model(architecture)
+        resized.load_state_dict(tensors)
+        return resized
 
-
-def _places(backbone: Backbone) -> Iterator[Place]:
-    yield Place("embed", "embed", backbone, "embed", backbone.embed)
-    for index, block in enumerate(backbone.blocks):
-        yield Place("block", f"blocks.{index}", backbone.blocks, str(index), block)
-        for role, path in _IN_BLOCK.items():
-            owner_path, _, attribute = path.rpartition(".")
-            owner: nn.Module = block.get_submodule(owner_path)
-            yield Place(role, f"blocks.{index}.{role}", owner, attribute, getattr(owner, attribute))
-    yield Place("norm", "norm", backbone, "norm", backbone.norm)
+    def assemble(self, model: PreTrainedModel, record: BackboneRecord, fingerprint: str) -> Backbone:
+        assert isinstance(model, ViTModel)
+        convolution: nn.Module = model.embeddings.patch_embeddings.projection
+        return Transformer(
+            record,
+            embed=TokenEmbedding(convolution, model.embeddings.cls_token, model.embeddings.position_embeddings),
+            blocks=list(model.layers),
+            names=_NAMES,
+            readout=Readout(model.layernorm, None),
+            published=model,
+            fingerprint=fingerprint,
+        )

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from fedmedpeft.backbones import Backbone, Inserted
+from fedmedpeft.backbones import Backbone, Inserted, as_transformer
 from fedmedpeft.components import Options
 from fedmedpeft.methods.initialiser import Initialiser
 from fedmedpeft.methods.method import Method, register_method
@@ -47,10 +47,11 @@ class Adapter(Method):
     summary = "two bottleneck adapters per block, after attention and FFN (bottleneck 64)"
     source = "Houlsby et al., ICML 2019 (arXiv 1902.00751)"
     learning_rate = 1e-3
+    averaging = "factors"
     options: AdapterOptions
 
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
-        width, bottleneck = backbone.hidden_size, self.options.bottleneck
+        width, bottleneck = as_transformer(backbone).hidden_size, self.options.bottleneck
         exchanged: dict[str, nn.Parameter] = {}
         for place in backbone.places("o", "ffn_out"):
             key = f"{place.key}.adapter"

@@ -16,6 +16,7 @@ class BitFit(Method):
     summary = "every bias of the backbone"
     source = "Ben Zaken et al., BitFit, ACL 2022 (arXiv 2106.10199)"
     learning_rate = 3e-3
+    mergeable = True
 
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
         return {key: p for key, p in backbone.original_parameters().items() if key.endswith(".bias")}

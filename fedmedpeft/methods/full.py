@@ -16,6 +16,7 @@ class Full(Method):
     summary = "every parameter of the backbone (full fine-tuning, for reference)"
     source = "the reference above every PEFT method"
     learning_rate = 1e-4
+    mergeable = True
 
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
         return backbone.original_parameters()

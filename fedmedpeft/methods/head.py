@@ -16,6 +16,7 @@ class Head(Method):
     summary = "the task's head alone, on frozen features (linear probing)"
     source = "the reference below every PEFT method"
     learning_rate = 5e-3
+    mergeable = True
     keeps_features = True
 
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:

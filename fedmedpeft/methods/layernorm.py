@@ -16,10 +16,11 @@ class LayerNorm(Method):
     summary = "scale and shift of every LayerNorm"
     source = "Chen et al., Intrinsic tuning for medical VQA, ACM MM 2024 (arXiv 2404.16385)"
     learning_rate = 3e-3
+    mergeable = True
 
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
         return {
             f"{place.key}.{name}": parameter
-            for place in backbone.places("norm1", "norm2", "norm")
+            for place in backbone.places("norm1", "norm2", "norm", optional=("norm_pre",))
             for name, parameter in place.original.named_parameters()
         }

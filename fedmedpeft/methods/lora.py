@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 from typing import cast, get_args
 
@@ -50,6 +51,13 @@ class LoraLinear(Inserted):
         update: torch.Tensor = self.up(self.down(dropout(x, self.drop, self.training)))
         return output + self.scale * update
 
+    def merged(self, base: nn.Module) -> nn.Module:
+        """W0 + scale * B A."""
+        linear = copy.deepcopy(cast(nn.Linear, base))
+        update = self.up.weight.double() @ self.down.weight.double()
+        linear.weight = nn.Parameter((linear.weight.double() + self.scale * update).to(linear.weight.dtype))
+        return linear
+
 
 @register_method("lora", LoraOptions)
 class Lora(Method):
@@ -58,6 +66,8 @@ class Lora(Method):
     summary = "low-rank updates of the attention projections (rank 8 on q and v)"
     source = "Hu et al., LoRA, ICLR 2022 (arXiv 2106.09685)"
     learning_rate = 2e-3
+    averaging = "factors"
+    mergeable = True
     options: LoraOptions
 
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:

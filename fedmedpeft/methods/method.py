@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar, Literal
 
 from torch import nn
 
 from fedmedpeft.backbones import Backbone
 from fedmedpeft.components import NoOptions, Options, Registry
 from fedmedpeft.methods.initialiser import Initialiser
+from fedmedpeft.methods.rotation import Rotation
+
+
+Averaging = Literal["exact", "factors", "no"]
+"""What the mean of several sites' states is. ``exact``: the model whose weights are the mean of theirs. ``factors``: only
+near it, since what is averaged are factors of a product or another parametrisation that is not linear. ``no``: nothing
+that means anything."""
 
 
 class Method(ABC):
@@ -28,6 +35,15 @@ class Method(ABC):
     """AdamW step size that suits it, where the run configuration sets none."""
     keeps_features: ClassVar[bool] = False
     """True where the backbone's features stay those of the frozen network, so that they can be computed once."""
+    starts_frozen: ClassVar[bool] = True
+    """True where the model before training is, to the bit, the frozen one."""
+    averaging: ClassVar[Averaging] = "exact"
+    """What the mean of several sites' states is."""
+    mergeable: ClassVar[bool] = False
+    """True where training can be folded into plain weights of the backbone, for good."""
+    dp_capable: ClassVar[bool] = True
+    """True where DP-SGD can bound what one record does: every parameter is owned by a module that is called once per
+    forward pass with the batch as the first dimension."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -37,7 +53,35 @@ class Method(ABC):
         """Change ``backbone`` in place; return the exchanged parameters by canonical key.
 
         Keys are ``<place>.<parameter>``, such as ``blocks.3.q.lora_A``, and never depend on what was inserted before.
+
+        Raises:
+            MissingPlace: the backbone lacks a place that the method acts on.
+            ConfigError: an option does not fit the backbone.
         """
+
+    def make_head(
+        self, backbone: Backbone, classes: Sequence[str], init: Initialiser
+    ) -> tuple[nn.Module, dict[str, nn.Parameter]] | None:
+        """A head of the method's own in place of the linear one: features [B, d] -> logits [B, C].
+
+        Returns:
+            The head and what of it is exchanged, by canonical key; None where the linear head serves.
+        """
+        return None
+
+    def rotation(self, keys: Iterable[str]) -> Rotation | None:
+        """Where only a part of what this method trains is trained and exchanged in each round: which, and in what order.
+
+        Args:
+            keys: all that :meth:`insert` returned.
+
+        Returns:
+            None where every round trains everything, as for nearly all methods.
+
+        Raises:
+            ConfigError: an option does not fit the backbone.
+        """
+        return None
 
 
 METHODS: Registry[Method] = Registry("method")

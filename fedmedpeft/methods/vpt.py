@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn.functional import dropout
 
-from fedmedpeft.backbones import Backbone, Inserted
+from fedmedpeft.backbones import Backbone, Inserted, as_transformer
 from fedmedpeft.components import Options
 from fedmedpeft.methods.initialiser import Initialiser
 from fedmedpeft.methods.method import Method, register_method
@@ -65,14 +65,16 @@ class PromptedBlock(Inserted):
 class _VisualPrompts(Method):
     source = _SOURCE
     learning_rate = 1e-2
+    starts_frozen = False
     options: PromptOptions
 
     def _prompts(self, backbone: Backbone, init: Initialiser, key: str) -> PromptTokens:
         """Uniform in +-sqrt(6 / (3 p^2 + d)), as in the paper's code."""
-        width, patch = backbone.hidden_size, backbone.record.architecture.patch_size
+        transformer = as_transformer(backbone)
+        width, patch = transformer.hidden_size, transformer.patch_size
         bound = (6 / (3 * patch**2 + width)) ** 0.5
         prompts = init.uniform(key, self.options.tokens, width, bound=bound)
-        return PromptTokens(prompts, self.options.dropout, backbone.prefix_tokens)
+        return PromptTokens(prompts, self.options.dropout, transformer.prefix_tokens)
 
 
 @register_method("vpt-shallow", PromptOptions)

@@ -26,7 +26,7 @@ class FeatureCache:
         if split.images not in self._features:
             learner.eval()
             chunks = [learner.features(chunk) for chunk in split.images.split(_BATCH)]
-            width = learner.backbone.hidden_size
+            width = learner.backbone.feature_size
             self._features[split.images] = torch.cat(chunks) if chunks else torch.zeros(0, width)
         features: torch.Tensor = self._features[split.images]
         return features

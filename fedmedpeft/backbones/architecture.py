@@ -1,0 +1,106 @@
+"""The sizes of a backbone: all that is needed to build it without weights."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class _Sizes(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    image_size: int = Field(gt=0)
+
+
+class TransformerSizes(_Sizes):
+    """A pre-norm transformer over square patches."""
+
+    hidden_size: int = Field(gt=0)
+    depth: int = Field(gt=0)
+    heads: int = Field(gt=0)
+    ffn_size: int = Field(gt=0)
+    patch_size: int = Field(gt=0)
+    layer_norm_eps: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.hidden_size % self.heads:
+            raise ValueError(f"hidden_size={self.hidden_size} must be a multiple of heads={self.heads}")
+        if self.image_size % self.patch_size:
+            raise ValueError(f"image_size={self.image_size} must be a multiple of patch_size={self.patch_size}")
+        return self
+
+
+class ViTArchitecture(TransformerSizes):
+    """A Vision Transformer (Dosovitskiy et al., ICLR 2021)."""
+
+    family: Literal["vit"] = "vit"
+    activation: str = "gelu"
+    qkv_bias: bool = True
+
+    @property
+    def feature_size(self) -> int:
+        """Width of the feature that a head reads."""
+        return self.hidden_size
+
+
+class ClipTextArchitecture(BaseModel):
+    """CLIP's text transformer: causal, read at the end-of-text token."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    hidden_size: int = Field(gt=0)
+    depth: int = Field(gt=0)
+    heads: int = Field(gt=0)
+    ffn_size: int = Field(gt=0)
+    positions: int = Field(gt=0)
+    vocabulary: int = Field(gt=0)
+    layer_norm_eps: float = Field(gt=0)
+    activation: str = "quick_gelu"
+
+
+class ClipArchitecture(TransformerSizes):
+    """CLIP's vision tower (Radford et al., ICML 2021), and its text tower where the checkpoint holds the pair.
+
+    Attributes:
+        projection_size: width of the space that images and texts share; 0: the checkpoint has no projection.
+        text: the text tower; None in a vision tower alone.
+    """
+
+    family: Literal["clip"] = "clip"
+    activation: str = "quick_gelu"
+    projection_size: int = Field(0, ge=0)
+    text: ClipTextArchitecture | None = None
+
+    @property
+    def feature_size(self) -> int:
+        """Width of the feature that a head reads: the shared space, or the tower's own width where there is none."""
+        return self.projection_size or self.hidden_size
+
+
+class ResNetArchitecture(_Sizes):
+    """A residual convolutional network (He et al., CVPR 2016)."""
+
+    family: Literal["resnet"] = "resnet"
+    embedding_size: int = Field(gt=0)
+    hidden_sizes: tuple[int, ...] = Field(min_length=1)
+    depths: tuple[int, ...] = Field(min_length=1)
+    layer_type: Literal["basic", "bottleneck"] = "bottleneck"
+    activation: str = "relu"
+    downsample_in_first_stage: bool = False
+    downsample_in_bottleneck: bool = False
+
+    @property
+    def feature_size(self) -> int:
+        """Width of the feature that a head reads."""
+        return self.hidden_sizes[-1]
+
+    @model_validator(mode="after")
+    def _same_stages(self) -> Self:
+        if len(self.hidden_sizes) != len(self.depths):
+            raise ValueError(f"hidden_sizes={self.hidden_sizes} and depths={self.depths} must have as many stages")
+        return self
+
+
+Architecture = Annotated[ViTArchitecture | ClipArchitecture | ResNetArchitecture, Field(discriminator="family")]

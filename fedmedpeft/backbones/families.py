@@ -1,0 +1,26 @@
+"""Every kind of backbone by its name in an architecture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fedmedpeft.backbones.backbone import Backbone
+from fedmedpeft.backbones.family import Family
+from fedmedpeft.backbones.record import BackboneRecord
+from fedmedpeft.backbones.vit import ViT
+
+FAMILIES: dict[str, Family[Any]] = {"vit": ViT()}
+
+
+def family_of_model_type(model_type: str) -> Family[Any] | None:
+    """The family that reads checkpoints of this ``model_type``; None where there is none."""
+    return next((family for family in FAMILIES.values() if model_type in family.model_types), None)
+
+
+def skeleton(record: BackboneRecord) -> Backbone:
+    """The network without weights, on torch's meta device: enough to count and to derive a contract."""
+    family = FAMILIES[record.architecture.family]
+    with torch.device("meta"):
+        return family.assemble(family.new_model(record.architecture), record, "")

@@ -11,6 +11,8 @@ import torch
 from transformers import ViTConfig, ViTModel
 
 from fedmedpeft.backbones import BackboneRecord, Preprocessing, ViTArchitecture
+from tests.tiny_clip import save_clip, save_clip_pair
+from tests.tiny_resnet import save_resnet
 
 torch.set_num_threads(1)
 
@@ -22,6 +24,15 @@ def shared_data() -> Path:
     if not (root / "data").is_dir():
         pytest.skip("no real data here: set FEDMEDPEFT_DATA to the folder that holds data/")
     return root / "data"
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder ``golden`` of reference values; skips where this machine has none."""
+    root = Path(os.environ.get("FEDMEDPEFT_DATA") or Path(__file__).parents[2] / "shared")
+    if not (root / "golden").is_dir():
+        pytest.skip("no reference values here: set FEDMEDPEFT_DATA to the folder that holds golden/")
+    return root / "golden"
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +71,21 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory, tiny_record: Backbon
     preprocessing = tiny_record.preprocessing.model_dump(mode="json")
     (directory / "preprocessing.json").write_text(json.dumps(preprocessing))
     return directory
+
+
+@pytest.fixture(scope="session")
+def tiny_resnet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a ResNet of two basic layers."""
+    return save_resnet(tmp_path_factory.mktemp("tiny-resnet"))
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with CLIP's vision tower and projection."""
+    return save_clip(tmp_path_factory.mktemp("tiny-clip"))
+
+
+@pytest.fixture(scope="session")
+def tiny_clip_pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with both of CLIP's towers and a tokenizer."""
+    return save_clip_pair(tmp_path_factory.mktemp("tiny-clip-pair"))

@@ -3,9 +3,12 @@
 from fedmedpeft.backbones.architecture import Architecture, ViTArchitecture
 from fedmedpeft.backbones.backbone import Backbone, Inserted, MissingPlace, NotMergeable, Place, Role
 from fedmedpeft.backbones.checkpoint_files import EMBEDDED
+from fedmedpeft.backbones.clip import Clip
+from fedmedpeft.backbones.clip_text import TextTower
 from fedmedpeft.backbones.families import skeleton
 from fedmedpeft.backbones.loading import load_backbone, load_record
 from fedmedpeft.backbones.record import BackboneRecord, Preprocessing, standard_record
+from fedmedpeft.backbones.tokenizer import Tokenizer
 from fedmedpeft.backbones.transformer import Transformer, as_transformer
 
 __all__ = [
@@ -13,12 +16,15 @@ __all__ = [
     "Architecture",
     "Backbone",
     "BackboneRecord",
+    "Clip",
     "Inserted",
     "MissingPlace",
     "NotMergeable",
     "Place",
     "Preprocessing",
     "Role",
+    "TextTower",
+    "Tokenizer",
     "Transformer",
     "ViTArchitecture",
     "as_transformer",

@@ -82,6 +82,7 @@ class ClipArchitecture(TransformerSizes):
 class ResNetArchitecture(_Sizes):
     """A residual convolutional network (He et al., CVPR 2016)."""
 
+    image_size: int = Field(ge=32)
     family: Literal["resnet"] = "resnet"
     embedding_size: int = Field(gt=0)
     hidden_sizes: tuple[int, ...] = Field(min_length=1)

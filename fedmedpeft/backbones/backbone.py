@@ -6,12 +6,13 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import nn
 
 from fedmedpeft.backbones.record import BackboneRecord
+from fedmedpeft.backbones.tokenizer import Tokenizer
 
 Role = Literal[
     "embed", "patch", "norm_pre",
@@ -29,15 +30,21 @@ their residual, ``attention`` (norm1, then q k v o) and ``ffn`` (norm2, then ffn
 ``projection`` where there is one.
 """
 
-_COMPOSITE: tuple[Role, ...] = ("block", "attention", "ffn", "readout", "patch")
-"""Places that contain, or lie in, other places: their parameters are counted there."""
+
+class MissingPlace(LookupError):  # noqa: N818 - it names what is wrong
+    """A method asks for a place that this kind of backbone does not have.
+
+    Args:
+        place: what is asked for.
+        remedy: where there is one, as a sentence.
+    """
+
+    def __init__(self, place: str, remedy: str = "Choose another method or backbone.") -> None:
+        super().__init__(place)
+        self.place, self.remedy = place, remedy
 
 
-class MissingPlace(LookupError):
-    """A method asks for a place that this kind of backbone does not have."""
-
-
-class NotMergeable(TypeError):
+class NotMergeable(TypeError):  # noqa: N818 - it names what is wrong
     """A module computes something that no plain weight can express."""
 
 
@@ -50,6 +57,12 @@ class Inserted(nn.Module):
     """
 
     base: nn.Module
+    kept: ClassVar[tuple[str, ...]] = ()
+    """Names of its buffers that training moves. They are statistics of a site's images: they stay there."""
+
+    def set_mode(self, training: bool) -> None:
+        """Follow train/eval mode, without what is wrapped."""
+        self.training = training
 
     def merged(self, base: nn.Module) -> nn.Module:
         """The plain module that computes what this one computes around ``base``, for good.
@@ -102,12 +115,16 @@ class Backbone(nn.Module, ABC):
     Args:
         record: architecture and preprocessing.
         fingerprint: hash of architecture and weights; empty for a skeleton without weights.
+
+    Attributes:
+        tokenizer: of the text tower, where there is one and the checkpoint brought it.
     """
 
     def __init__(self, record: BackboneRecord, fingerprint: str = "") -> None:
         super().__init__()
         self.record = record
         self.fingerprint = fingerprint
+        self.tokenizer: Tokenizer | None = None
         self._places: tuple[Place, ...] = ()
         self._original_parameters: dict[str, nn.Parameter] = {}
         self._published_names: dict[str, str] = {}
@@ -132,8 +149,7 @@ class Backbone(nn.Module, ABC):
         found = Counter(place.role for place in self._places)
         if found != Counter(expected):
             raise ValueError(f"Backbone '{self.record.name}': places {dict(found)}, expected {dict(expected)}.")
-        leaves = [place for place in self._places if place.role not in _COMPOSITE]
-        own = {f"{place.key}.{name}": p for place in leaves for name, p in place.original.named_parameters()}
+        own = _parameters_by_place(self._places)
         covered = {id(parameter) for parameter in own.values()}
         missing = [name for name, parameter in self.named_parameters() if id(parameter) not in covered]
         if missing:
@@ -165,6 +181,16 @@ class Backbone(nn.Module, ABC):
         """The backbone's own parameters by canonical name (``blocks.3.q.weight``), whatever has been inserted since."""
         return dict(self._original_parameters)
 
+    def kept(self) -> dict[str, torch.Tensor]:
+        """Buffers of inserted modules that training moves and that stay at a site, by canonical name."""
+        kept: dict[str, torch.Tensor] = {}
+        for place in self._places:
+            module = place.current
+            while isinstance(module, Inserted):
+                kept |= {f"{place.key}.{name}": module.get_buffer(name) for name in module.kept}
+                module = module.base
+        return kept
+
     def published_name(self, key: str) -> str:
         """The name that a parameter (``blocks.3.q.weight``) has in published checkpoints of this architecture."""
         return self._published_names[key]
@@ -174,9 +200,18 @@ class Backbone(nn.Module, ABC):
         super().train(False)
         for module in self.modules():
             if isinstance(module, Inserted):
-                module.training = mode
+                module.set_mode(mode)
         return self
 
     @abstractmethod
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Normalised pixels [B, 3, S, S] -> feature [B, d]."""
+
+
+def _parameters_by_place(places: Iterable[Place]) -> dict[str, nn.Parameter]:
+    """Parameters by ``<place>.<name>``; where places lie in each other, the innermost has it."""
+    found = [(place, name, p) for place in places for name, p in place.original.named_parameters()]
+    depth: dict[int, int] = {}
+    for _, name, parameter in found:
+        depth[id(parameter)] = min(name.count("."), depth.get(id(parameter), name.count(".")))
+    return {f"{place.key}.{name}": p for place, name, p in found if name.count(".") == depth[id(p)]}

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from transformers.utils.hub import cached_file
 
+from fedmedpeft.backbones.tokenizer import TOKENIZER_FILES
 from fedmedpeft.components import ConfigError
 
 EMBEDDED = "embedded"
@@ -89,6 +90,10 @@ def _in_hub(name: str, revision: str, *, weights: bool) -> CheckpointFiles:
         config = fetch("config.json", required=True)
         preprocessing = fetch("preprocessor_config.json", required=False)
         tensors = fetch("model.safetensors", required=True) if weights else None
+        content = (config and read_json(config)) or {}
+        # They land beside the weights, where the tokenizer is looked for.
+        for filename in TOKENIZER_FILES if weights and "text_config" in content else ():
+            fetch(filename, required=False)
     except OSError as error:
         # The error's own text may hold local paths, and this sentence may travel.
         raise ConfigError(
@@ -96,5 +101,4 @@ def _in_hub(name: str, revision: str, *, weights: bool) -> CheckpointFiles:
             "be fetched, or has no config.json and model.safetensors. Offline, download it once and give its "
             f"directory, or use backbone='{EMBEDDED}'."
         ) from error
-    assert config is not None
-    return CheckpointFiles(read_json(config) or {}, (preprocessing and read_json(preprocessing)) or {}, tensors)
+    return CheckpointFiles(content, (preprocessing and read_json(preprocessing)) or {}, tensors)

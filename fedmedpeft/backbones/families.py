@@ -7,11 +7,13 @@ from typing import Any
 import torch
 
 from fedmedpeft.backbones.backbone import Backbone
+from fedmedpeft.backbones.clip import ClipFamily
 from fedmedpeft.backbones.family import Family
 from fedmedpeft.backbones.record import BackboneRecord
+from fedmedpeft.backbones.resnet import ResNetFamily
 from fedmedpeft.backbones.vit import ViT
 
-FAMILIES: dict[str, Family[Any]] = {"vit": ViT()}
+FAMILIES: dict[str, Family[Any]] = {"vit": ViT(), "clip": ClipFamily(), "resnet": ResNetFamily()}
 
 
 def family_of_model_type(model_type: str) -> Family[Any] | None:

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from fedmedpeft.backbones.backbone import Backbone
 from fedmedpeft.backbones.record import BackboneRecord
+from fedmedpeft.backbones.tokenizer import Tokenizer
 
 A = TypeVar("A")
 
@@ -24,6 +25,12 @@ class Family(ABC, Generic[A]):
     """Beginnings of tensor names that a checkpoint may hold beside the backbone: a task brings its own head."""
     arguments: ClassVar[dict[str, Any]] = {}
     """What the published class takes beside its configuration."""
+    mean: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
+    """Of the pixels, where a checkpoint says nothing."""
+    std: ClassVar[tuple[float, float, float]] = (0.5, 0.5, 0.5)
+    """Of the pixels, where a checkpoint says nothing."""
+    interpolation: ClassVar[str] = "bilinear"
+    """From another image size, where a checkpoint says nothing."""
 
     @abstractmethod
     def architecture(self, config: dict[str, Any]) -> A:
@@ -31,7 +38,7 @@ class Family(ABC, Generic[A]):
 
     @abstractmethod
     def new_model(self, architecture: A) -> PreTrainedModel:
-        """The published network with these sizes, its weights not set to anything; attention in torch's fused kernel."""
+        """The published network with these sizes, weights not set to anything; attention in torch's fused kernel."""
 
     @abstractmethod
     def resized(self, model: PreTrainedModel, architecture: A) -> PreTrainedModel:
@@ -40,6 +47,14 @@ class Family(ABC, Generic[A]):
     @abstractmethod
     def assemble(self, model: PreTrainedModel, record: BackboneRecord, fingerprint: str) -> Backbone:
         """Make the backbone of the model's modules, which are taken over, not copied."""
+
+    def tokenizer(self, directory: Path, architecture: A) -> Tokenizer | None:
+        """What turns words into tokens, where a text tower belongs to the backbone and ``directory`` holds it.
+
+        Raises:
+            ConfigError: its files are damaged or belong to another checkpoint.
+        """
+        return None
 
     def read(self, directory: Path, architecture: A) -> tuple[PreTrainedModel, dict[str, Any]]:
         """Load a published checkpoint in float32; understands the key names of earlier versions of transformers too.

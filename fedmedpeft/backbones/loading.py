@@ -20,10 +20,12 @@ from fedmedpeft.backbones.family import Family
 from fedmedpeft.backbones.fingerprint import fingerprint
 from fedmedpeft.backbones.record import BackboneRecord, Preprocessing
 from fedmedpeft.backbones.timm_checkpoint import from_timm, is_timm, timm_architecture
+from fedmedpeft.backbones.tokenizer import Tokenizer
 from fedmedpeft.components import ConfigError, explain
 
 logging.disable_progress_bar()
 
+_OTHER_PAIRS = ("vision-text-dual-encoder", "siglip", "align", "altclip", "chinese_clip")
 _RESAMPLING = {2: "bilinear", 3: "bicubic"}
 
 
@@ -65,18 +67,22 @@ def load_backbone(name: str, *, revision: str = "", image_size: int = 0, device:
         raise ConfigError(f"Backbone '{name}' does not fit its architecture: {problems}. Check what was saved there.")
     _refuse_non_finite(name, model)
     family = FAMILIES[architecture.family]
+    assert files.weights is not None
+    tokenizer = family.tokenizer(files.weights.parent, architecture)
     if name == EMBEDDED:
-        _check_release(_fingerprint(_record(name, architecture, files, 0), model))
+        _check_release(_fingerprint(_record(name, architecture, files, 0), model, tokenizer))
     record = _record(name, architecture, files, image_size)
-    mark = _fingerprint(record, model)
+    mark = _fingerprint(record, model, tokenizer)
     if record.architecture != architecture:
         model = family.resized(model, record.architecture)
-    return family.assemble(model, record, mark).to(device)
+    backbone = family.assemble(model, record, mark).to(device)
+    backbone.tokenizer = tokenizer
+    return backbone
 
 
 def _record(name: str, architecture: Architecture, files: CheckpointFiles, image_size: int) -> BackboneRecord:
     try:
-        preprocessing = _preprocessing(files, architecture.image_size)
+        preprocessing = _preprocessing(files, architecture)
         record = BackboneRecord(name=name, architecture=architecture, preprocessing=preprocessing)
         return record.at_image_size(image_size) if image_size else record
     except ValidationError as error:
@@ -96,9 +102,10 @@ def _family(name: str, config: dict[str, Any]) -> Family[Any]:
     family = family_of_model_type(str(config.get("model_type")))
     if family is None:
         known = ", ".join(kind for family in FAMILIES.values() for kind in family.model_types)
+        pair = " Of pairs of an image and a text tower, only CLIP's own is read: not BiomedCLIP's ViT with a BERT."
         raise ConfigError(
             f"backbone='{name}' has model_type={config.get('model_type')!r}; expected one of {known}, or a timm ViT "
-            "checkpoint."
+            f"checkpoint.{pair if config.get('model_type') in _OTHER_PAIRS else ''}"
         )
     return family
 
@@ -138,8 +145,9 @@ def _refuse_non_finite(name: str, model: PreTrainedModel) -> None:
             raise ConfigError(f"backbone='{name}': tensor '{key}' has values that are not finite. Fetch it again.")
 
 
-def _fingerprint(record: BackboneRecord, model: PreTrainedModel) -> str:
-    return fingerprint(record.architecture, record.preprocessing, model.state_dict())
+def _fingerprint(record: BackboneRecord, model: PreTrainedModel, tokenizer: Tokenizer | None) -> str:
+    vocabulary = tokenizer.hash if tokenizer else ""
+    return fingerprint(record.architecture, record.preprocessing, model.state_dict(), vocabulary)
 
 
 def _check_release(mark: str) -> None:
@@ -149,10 +157,13 @@ def _check_release(mark: str) -> None:
         raise ConfigError("The embedded backbone's weights are not those that were released. Install fedmedpeft again.")
 
 
-def _preprocessing(files: CheckpointFiles, image_size: int) -> Preprocessing:
-    """From the backbone's own record; ViT's published mean = std = 0.5 where it says nothing."""
+def _preprocessing(files: CheckpointFiles, architecture: Architecture) -> Preprocessing:
+    """From the backbone's own record; what its family was published with where it says nothing."""
+    usual = FAMILIES[architecture.family]
     said = {**files.config, **files.config.get("pretrained_cfg", {}), **files.preprocessing}
-    interpolation = said.get("interpolation") or _RESAMPLING.get(said.get("resample", 2), "bilinear")
-    mean = said.get("mean") or said.get("image_mean") or [0.5] * 3
-    std = said.get("std") or said.get("image_std") or [0.5] * 3
-    return Preprocessing(image_size=image_size, mean=tuple(mean), std=tuple(std), interpolation=interpolation)
+    interpolation = said.get("interpolation") or _RESAMPLING.get(said.get("resample", 0), usual.interpolation)
+    mean = said.get("mean") or said.get("image_mean") or usual.mean
+    std = said.get("std") or said.get("image_std") or usual.std
+    return Preprocessing.model_validate(
+        {"image_size": architecture.image_size, "mean": mean, "std": std, "interpolation": interpolation}
+    )

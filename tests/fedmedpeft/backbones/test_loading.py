@@ -114,7 +114,7 @@ def test_a_damaged_file_is_refused(copy: Path) -> None:
     [
         (lambda d: (d / "config.json").unlink(), "no config.json"),
         (lambda d: (d / "config.json").write_text("{"), "not valid JSON"),
-        (lambda d: (d / "config.json").write_text(json.dumps({"model_type": "resnet"})), "model_type='resnet'"),
+        (lambda d: (d / "config.json").write_text(json.dumps({"model_type": "bert"})), "model_type='bert'"),
         (lambda d: (d / "model.safetensors").unlink(), "0 \\*.safetensors"),
         (lambda d: (d / "preprocessing.json").write_text(json.dumps({"mean": [0, 0, 0], "std": [0, 1, 1]})), "above 0"),
     ],

@@ -43,7 +43,7 @@ class Trainable:
 
 
 class Learner(nn.Module):
-    """A frozen backbone with methods inserted and a head on top.
+    """A frozen backbone with methods inserted and a head on top, in evaluation mode until training begins.
 
     Args:
         backbone: taken over and changed in place.
@@ -77,9 +77,11 @@ class Learner(nn.Module):
             trainable.parameter.requires_grad_(True)
         self.trainables = trainables
         self.rotation = _rotation(methods, trainables)
+        self._kept_at_start = {name: tensor.clone() for name, tensor in backbone.kept().items()}
         preprocessing = backbone.record.preprocessing
         for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
             self.register_buffer(name, torch.tensor(values, device=device).view(1, 3, 1, 1), persistent=False)
+        self.eval()
 
     def _make_head(
         self, methods: Sequence[tuple[str, Method]], init: Initialiser, trainables: dict[str, Trainable]
@@ -123,9 +125,19 @@ class Learner(nn.Module):
             for name, values in state.tensors().items():
                 self.trainables[name].parameter.copy_(torch.from_numpy(values.copy()))
 
+    def kept(self) -> dict[str, torch.Tensor]:
+        """What training moves beside the trainables, by canonical name: statistics of a site, which never leave it."""
+        return self.backbone.kept()
+
+    @torch.no_grad()
+    def load_kept(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Write what one site keeps in place; what ``tensors`` does not have goes back to where it started."""
+        for name, tensor in self.kept().items():
+            tensor.copy_(tensors.get(name, self._kept_at_start[name]))
+
     @contextmanager
     def taking_turns(self, groups: Iterable[str]) -> Iterator[None]:
-        """Within, of the rotation only ``groups`` are trained: the others get no gradients, so no optimiser moves them."""
+        """Within, of the rotation only ``groups`` train: the others get no gradients, so no optimiser moves them."""
         resting = [self.trainables[name].parameter for name in self.rotation.resting(groups)]
         try:
             for parameter in resting:
@@ -148,15 +160,22 @@ class Learner(nn.Module):
         return logits
 
 
+class UnsuitableBackbone(ConfigError):  # noqa: N818 - it names what is wrong
+    """A method acts on something that the backbone does not have; ``needs`` says on what."""
+
+    def __init__(self, method: str, record: BackboneRecord, missing: MissingPlace) -> None:
+        self.needs = missing.place
+        super().__init__(
+            f"method='{method}' acts on '{missing.place}', which backbone '{record.name}' (a "
+            f"{record.architecture.family}) does not have. {missing.remedy}"
+        )
+
+
 def _insert(name: str, method: Method, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
     try:
         return method.insert(backbone, init)
-    except MissingPlace as place:
-        family = backbone.record.architecture.family
-        raise ConfigError(
-            f"method='{name}' acts on '{place}', which backbone '{backbone.record.name}' (a {family}) does not have. "
-            "Choose another method or backbone."
-        ) from None
+    except MissingPlace as missing:
+        raise UnsuitableBackbone(name, backbone.record, missing) from None
 
 
 def _rotation(methods: Sequence[tuple[str, Method]], trainables: Mapping[str, Trainable]) -> Rotation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +25,10 @@ class Contract:
 
     manifest: Manifest
     max_norm: float = 1e6
+
+    def over(self, manifest: Manifest) -> Contract:
+        """The same terms for a part of the tensors."""
+        return replace(self, manifest=manifest)
 
     def admit(self, encoded: EncodedState) -> PeftState:
         """Check what arrived and give it its names.

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Literal, get_args
 
 Part = Literal["method", "head"]
 PARTS: tuple[Part, ...] = get_args(Part)
+
+Encoding = Literal["float32", "float16", "int8"]
+"""How numbers may be written: ``int8`` with one float32 scale for each tensor. This version sends float32."""
 
 SCHEMA_VERSION = 1
 """Raised whenever the meaning of the bytes on the wire changes; it is part of the manifest's hash."""
@@ -51,6 +54,10 @@ class Manifest:
             raise ValueError("A tensor name occurs twice in the PEFT state.")
         return cls(ordered)
 
+    def only(self, names: Container[str]) -> Manifest:
+        """The tensors among ``names``, in the same order."""
+        return Manifest(tuple(spec for spec in self.tensors if spec.name in names))
+
     def of_part(self, part: Part) -> tuple[TensorSpec, ...]:
         return tuple(spec for spec in self.tensors if spec.part == part)
 
@@ -61,7 +68,13 @@ class Manifest:
     @property
     def nbytes(self) -> int:
         """Payload in bytes, without framing."""
-        return 4 * self.numel()
+        return self.payload("float32")
+
+    def payload(self, encoding: Encoding) -> int:
+        """Bytes that all the numbers take in this encoding, without framing."""
+        if encoding == "int8":
+            return self.numel() + 4 * len(self.tensors)
+        return (4 if encoding == "float32" else 2) * self.numel()
 
     @cached_property
     def hash(self) -> str:

@@ -20,6 +20,7 @@ class Refusal(IntEnum):
     CONTRACT = 104
     TRAINING = 105
     INTERNAL = 106
+    STATE = 107
 
 
 class SiteError(Exception):
@@ -89,7 +90,10 @@ class VisitRequest:
         last: after the last round, only to evaluate; the test split is evaluated too.
         fingerprint: of the run's backbone.
         proximal: FedProx's mu, 0 elsewhere.
-        state: the global PEFT state.
+        state: the global PEFT state; with a rotation what lies outside of it, and the groups that ``sends`` names.
+        train: groups of the rotation to train and give back, comma-separated; empty without one and in the last visit.
+        sends: groups of the rotation in ``state``; of all others the site has the values already.
+        state_hash: of the whole global state, which the site must have once it has read this; empty without a rotation.
     """
 
     run: str
@@ -98,6 +102,9 @@ class VisitRequest:
     fingerprint: str
     proximal: float
     state: EncodedState
+    train: str = ""
+    sends: str = ""
+    state_hash: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,7 @@ class VisitReply:
         loss: mean training loss; nan without training.
         steps: optimiser steps taken.
         seconds: time spent in training and evaluation.
-        state: the trained state; None after the last round.
+        state: the trained state, with a rotation without the groups that were not trained; None after the last round.
     """
 
     site: str

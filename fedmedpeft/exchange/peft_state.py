@@ -53,6 +53,16 @@ class PeftState:
                 start += spec.numel
         return views
 
+    def only(self, manifest: Manifest) -> PeftState:
+        """The values of ``manifest``, which names some of these tensors. Raises KeyError where one is not here."""
+        return self if manifest == self.manifest else PeftState.from_tensors(manifest, self.tensors())
+
+    def updated(self, part: PeftState) -> PeftState:
+        """These values with those of ``part``, which has some of these tensors, in their place."""
+        if part.manifest == self.manifest:
+            return part
+        return PeftState.from_tensors(self.manifest, self.tensors() | part.tensors())
+
     def encode(self) -> EncodedState:
         return EncodedState(self.manifest.hash, {str(part): vector for part, vector in self.vectors.items()})
 

@@ -4,9 +4,10 @@ import importlib
 import pkgutil
 
 from fedmedpeft.methods.initialiser import Initialiser
-from fedmedpeft.methods.method import METHODS, Method, register_method
+from fedmedpeft.methods.method import METHODS, Method, register_method, stays_at_sites
+from fedmedpeft.methods.rotation import Rotation
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["METHODS", "Initialiser", "Method", "register_method"]
+__all__ = ["METHODS", "Initialiser", "Method", "Rotation", "register_method", "stays_at_sites"]

@@ -11,7 +11,10 @@ from fedmedpeft.methods.method import Method, register_method
 
 @register_method("bitfit")
 class BitFit(Method):
-    """Every bias of the backbone, those of LayerNorms and of the patch embedding included."""
+    """Every bias of the backbone, those of norms and of the patch embedding included.
+
+    In a ResNet, whose convolutions have none, these are the shifts of the BatchNorms.
+    """
 
     summary = "every bias of the backbone"
     source = "Ben Zaken et al., BitFit, ACL 2022 (arXiv 2106.10199)"

@@ -11,7 +11,7 @@ from fedmedpeft.methods.method import Method, register_method
 
 @register_method("full")
 class Full(Method):
-    """Every parameter of the backbone."""
+    """Every parameter of the backbone. A ResNet's running statistics stay the pretrained ones."""
 
     summary = "every parameter of the backbone (full fine-tuning, for reference)"
     source = "the reference above every PEFT method"

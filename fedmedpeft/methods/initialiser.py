@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,13 +22,16 @@ class Initialiser:
     device: torch.device
 
     def normal(self, key: str, *shape: int, std: float) -> nn.Parameter:
-        return self._parameter(torch.randn(shape, generator=self._generator(key)) * std)
+        return self._parameter(shape, lambda: torch.randn(shape, generator=self._generator(key)) * std)
 
     def uniform(self, key: str, *shape: int, bound: float) -> nn.Parameter:
-        return self._parameter((torch.rand(shape, generator=self._generator(key)) * 2 - 1) * bound)
+        return self._parameter(shape, lambda: (torch.rand(shape, generator=self._generator(key)) * 2 - 1) * bound)
 
     def zeros(self, *shape: int) -> nn.Parameter:
-        return self._parameter(torch.zeros(shape))
+        return self._parameter(shape, lambda: torch.zeros(shape))
+
+    def ones(self, *shape: int) -> nn.Parameter:
+        return self._parameter(shape, lambda: torch.ones(shape))
 
     def linear(self, key: str, inputs: int, outputs: int, *, std: float, bias: bool = True) -> nn.Linear:
         """A Linear with weight N(0, std^2), exactly zero for ``std=0``, and zero bias."""
@@ -38,9 +42,20 @@ class Initialiser:
             layer.bias = self.zeros(outputs)
         return layer
 
-    def _generator(self, key: str) -> torch.Generator:
-        digest = hashlib.sha256(f"{self.seed}/{key}".encode()).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    def layer_norm(self, width: int) -> nn.LayerNorm:
+        """A LayerNorm that scales by one and shifts by zero; nothing is drawn."""
+        layer = nn.LayerNorm(width, device="meta")
+        layer.weight, layer.bias = self.ones(width), self.zeros(width)
+        return layer
 
-    def _parameter(self, values: torch.Tensor) -> nn.Parameter:
-        return nn.Parameter(values.to(self.device))
+    def number(self, key: str) -> int:
+        """A seed for what cannot be drawn here, 63 bits; it depends on the run's seed and on ``key``."""
+        digest = hashlib.sha256(f"{self.seed}/{key}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") >> 1
+
+    def _generator(self, key: str) -> torch.Generator:
+        return torch.Generator().manual_seed(self.number(key))
+
+    def _parameter(self, shape: tuple[int, ...], draw: Callable[[], torch.Tensor]) -> nn.Parameter:
+        skeleton = self.device.type == "meta"
+        return nn.Parameter(torch.empty(shape, device="meta") if skeleton else draw().to(self.device))

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import cast, get_args
+from typing import cast
 
 import torch
 from pydantic import Field, field_validator
 from torch import nn
 from torch.nn.functional import dropout
 
-from fedmedpeft.backbones import Backbone, Inserted, Role
-from fedmedpeft.components import Options, suggest
+from fedmedpeft.backbones import Backbone, Inserted
+from fedmedpeft.components import Options
 from fedmedpeft.methods.initialiser import Initialiser
 from fedmedpeft.methods.method import Method, register_method
-
-_PROJECTIONS = ("q", "k", "v", "o", "ffn_in", "ffn_out")
+from fedmedpeft.methods.targets import PROJECTIONS, roles_of
 
 
 class LoraOptions(Options):
@@ -25,16 +24,12 @@ class LoraOptions(Options):
     rank: int = Field(8, ge=1, description="rank r of the update")
     alpha: float = Field(16.0, gt=0, description="the update is scaled by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the input of the update, while training")
-    targets: str = Field("q,v", description=f"projections to adapt, comma-separated: {', '.join(_PROJECTIONS)}")
+    targets: str = Field("q,v", description=f"projections to adapt, comma-separated: {', '.join(PROJECTIONS)}")
 
     @field_validator("targets")
     @classmethod
     def _known_targets(cls, value: str) -> str:
-        for target in value.split(","):
-            if target not in _PROJECTIONS:
-                raise ValueError(
-                    f"no projection '{target}'.{suggest(target, _PROJECTIONS)} Known: {', '.join(_PROJECTIONS)}"
-                )
+        roles_of(value, PROJECTIONS)
         return value
 
 
@@ -73,8 +68,7 @@ class Lora(Method):
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
         options = self.options
         exchanged: dict[str, nn.Parameter] = {}
-        roles = [role for role in get_args(Role) if role in options.targets.split(",")]
-        for place in backbone.places(*roles):
+        for place in backbone.places(*roles_of(options.targets, PROJECTIONS)):
             base = cast(nn.Linear, place.original)
             a, b = f"{place.key}.lora_A", f"{place.key}.lora_B"
             down = init.linear(a, base.in_features, options.rank, std=options.rank**-0.5, bias=False)

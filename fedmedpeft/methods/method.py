@@ -9,15 +9,14 @@ from typing import ClassVar, Literal
 from torch import nn
 
 from fedmedpeft.backbones import Backbone
-from fedmedpeft.components import NoOptions, Options, Registry
+from fedmedpeft.components import NoOptions, Options, Registry, parse_composition
 from fedmedpeft.methods.initialiser import Initialiser
 from fedmedpeft.methods.rotation import Rotation
 
-
 Averaging = Literal["exact", "factors", "no"]
-"""What the mean of several sites' states is. ``exact``: the model whose weights are the mean of theirs. ``factors``: only
-near it, since what is averaged are factors of a product or another parametrisation that is not linear. ``no``: nothing
-that means anything."""
+"""What the mean of several sites' states is. ``exact``: the model whose weights are the mean of theirs. ``factors``:
+only near it, since what is averaged are factors of a product or another parametrisation that is not linear. ``no``:
+nothing that means anything."""
 
 
 class Method(ABC):
@@ -35,15 +34,21 @@ class Method(ABC):
     """AdamW step size that suits it, where the run configuration sets none."""
     keeps_features: ClassVar[bool] = False
     """True where the backbone's features stay those of the frozen network, so that they can be computed once."""
-    starts_frozen: ClassVar[bool] = True
+    # What follows a class says once; an instance says otherwise where an option decides it.
+    starts_frozen: bool = True
     """True where the model before training is, to the bit, the frozen one."""
-    averaging: ClassVar[Averaging] = "exact"
+    averaging: Averaging = "exact"
     """What the mean of several sites' states is."""
-    mergeable: ClassVar[bool] = False
+    mergeable: bool = False
     """True where training can be folded into plain weights of the backbone, for good."""
-    dp_capable: ClassVar[bool] = True
+    dp_capable: bool = True
     """True where DP-SGD can bound what one record does: every parameter is owned by a module that is called once per
-    forward pass with the batch as the first dimension."""
+    forward pass with the batch as the first dimension. A BatchNorm's parameters never allow it, whoever trains them."""
+
+    keeps_statistics: bool = False
+    """True where training moves statistics of a site's images (``Inserted.kept``), which stay there."""
+    draws_unsent: bool = False
+    """True where the run's seed draws what is neither trained nor sent: a state means nothing without that seed."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -70,7 +75,7 @@ class Method(ABC):
         return None
 
     def rotation(self, keys: Iterable[str]) -> Rotation | None:
-        """Where only a part of what this method trains is trained and exchanged in each round: which, and in what order.
+        """Where each round trains and exchanges only a part of what this method trains: which part, and when.
 
         Args:
             keys: all that :meth:`insert` returned.
@@ -85,6 +90,12 @@ class Method(ABC):
 
 
 METHODS: Registry[Method] = Registry("method")
+
+
+def stays_at_sites(composition: str, personal: Iterable[str]) -> tuple[str, ...]:
+    """What of a run never leaves a site, in words: its personal parts, and statistics that training moves there."""
+    statistics = [spec.name for spec in parse_composition(composition) if METHODS.build(spec).keeps_statistics]
+    return (*personal, *(f"statistics of {name}" for name in statistics))
 
 
 def register_method(name: str, options: type[Options] = NoOptions) -> Callable[[type[Method]], type[Method]]:

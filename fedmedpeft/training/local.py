@@ -124,10 +124,11 @@ class LocalTrainer:
         return logits
 
     def _exchanged(self) -> list[torch.nn.Parameter]:
-        """FedProx pulls towards the global state; what stays at the site has none."""
+        """FedProx pulls towards the global state; what stays at the site has none, and what rests does not move."""
         learner = self.learner
         specs = learner.manifest(without=self.config.personal_parts).tensors
-        return [learner.trainables[spec.name].parameter for spec in specs]
+        parameters = [learner.trainables[spec.name].parameter for spec in specs]
+        return [parameter for parameter in parameters if parameter.requires_grad]
 
     def _parameters(self) -> list[torch.nn.Parameter]:
         return [trainable.parameter for trainable in self.learner.trainables.values()]
@@ -139,7 +140,7 @@ def _groups(learner: Learner, config: RunConfig) -> list[dict[str, object]]:
     for trainable in learner.trainables.values():
         rate = config.learning_rate or trainable.learning_rate
         rate = config.head_learning_rate if trainable.owner == HEAD else rate
-        group = groups.setdefault(trainable.owner, {"params": [], "lr": rate})
+        group = groups.setdefault(trainable.owner, {"params": [], "lr": rate * config.learning_rate_scale})
         group["params"].append(trainable.parameter)  # type: ignore[attr-defined]
     return list(groups.values())
 

@@ -95,3 +95,20 @@ def test_the_hash_tells_one_bit_apart() -> None:
     assert one.hash() == other.hash()
     other.vectors["head"][0] = np.nextafter(other.vectors["head"][0], np.float32(9))
     assert one.hash() != other.hash()
+
+
+@given(manifests(), st.data())
+def test_a_part_put_back_is_the_whole(manifest: Manifest, data: st.DataObject) -> None:
+    state = PeftState.from_tensors(
+        manifest, {s.name: np.full(s.shape, i, "f4") for i, s in enumerate(manifest.tensors)}
+    )
+    names = data.draw(st.sets(st.sampled_from([spec.name for spec in manifest.tensors])))
+    part = state.only(manifest.only(names))
+    assert set(part.tensors()) == names
+    Contract(manifest).over(part.manifest).admit(part.encode())
+    zeros = PeftState.from_tensors(manifest, {s.name: np.zeros(s.shape) for s in manifest.tensors})
+    mixed = zeros.updated(part).tensors()
+    for name, values in state.tensors().items():
+        assert np.array_equal(mixed[name], values if name in names else np.zeros_like(values))
+    assert zeros.hash() == zeros.updated(zeros.only(part.manifest)).hash()
+    assert state.updated(zeros).hash() == zeros.hash()

@@ -32,6 +32,8 @@ _MESSAGES = [
     ),
     (JoinReply("a", "x\ny", True, "f", "m", "s", {"train": 3}), wire.decode_join_reply),
     (VisitRequest("run", 2, False, "f", 0.1, _STATE), wire.decode_visit_request),
+    (VisitRequest("run", 2, False, "f", 0.1, _STATE, "b.1", "b.0,b.2", "h"), wire.decode_visit_request),
+    (VisitRequest("run", 2, False, "f", 0.1, EncodedState("abc", {}), "b.1", "", "h"), wire.decode_visit_request),
     (VisitReply("a", 2, {"val": _SCORES}, 10, 0.5, 4, 1.5, _STATE), wire.decode_visit_reply),
     (VisitReply("a", 3, {"val": _SCORES, "test": _SCORES}, 10, math.nan, 0, 1.5, None), wire.decode_visit_reply),
     (ReferenceRequest("pooled"), wire.decode_reference_request),

@@ -130,6 +130,12 @@ def test_each_owner_has_its_own_step_size(tiny_backbone: Path) -> None:
     assert sorted(group["lr"] for group in trainer.optimiser.param_groups) == [5e-3, 0.25]
 
 
+def test_the_scale_multiplies_every_step_size(tiny_backbone: Path) -> None:
+    config = _config(**{"learning-rate": 0.25, "learning-rate-scale": 3.0})
+    trainer = LocalTrainer(_learner(tiny_backbone, "lora"), config)
+    assert sorted(group["lr"] for group in trainer.optimiser.param_groups) == pytest.approx([3 * 5e-3, 3 * 0.25])
+
+
 def test_a_site_smaller_than_a_batch_trains_on_all_it_has(tiny_backbone: Path) -> None:
     result = LocalTrainer(_learner(tiny_backbone, "head"), _config()).train(_split(3), first_step=0, steps=4, seed=0)
     assert result.steps == 4

@@ -22,6 +22,7 @@ from fedmedpeft.data.run_partition import partition_for
 from fedmedpeft.data.site_data import SiteData, load_site
 from fedmedpeft.exchange import Refusal, SiteError
 from fedmedpeft.learner import Learner, build_learner
+from fedmedpeft.starting_state import load_start
 from fedmedpeft.training import FeatureCache
 
 _features = FeatureCache()
@@ -37,6 +38,7 @@ class SimulatedFederation:
         self.source: Source = build_source(config.data)
         self.partition: PartitionManifest = partition_for(config, self.source, count)
         self.learner: Learner = build_learner(config, self.source.table.classes)
+        load_start(self.learner, config)
         self.initial = self.learner.export(self.learner.manifest())
         self._data: dict[str, SiteData] = {}
 

@@ -1,4 +1,5 @@
-"""What stays at a site between visits: personal parts of the PEFT state and the optimiser's moments.
+"""What stays at a site between visits: personal parts of the PEFT state, statistics of the site's images, the
+optimiser's moments and, where messages hold only a part of it, the global state.
 
 Flower keeps nothing in memory between messages in deployment, and sends a simulated hospital to any process, so it is
 on disk: one file per site and run, replaced as a whole.

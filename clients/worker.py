@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from clients.global_state import kept_state, whole_state
 from clients.site_store import SiteStore
 from fedmedpeft.config import RunConfig
 from fedmedpeft.data.site_data import SiteData, Split, pool
@@ -100,14 +101,16 @@ class SiteWorker:
 
         Raises:
             ContractError: the state breaks the contract, or another field is out of range.
-            SiteError: another backbone, or training that diverged. Nothing is kept then.
+            SiteError: another backbone, a part of a state of which this site lacks the rest, or training that diverged.
+                Nothing is kept then.
         """
-        self._check(request)
+        train = self._check(request)
         if request.fingerprint != self.learner.backbone.fingerprint:
             raise SiteError(Refusal.BACKBONE, "the run's backbone has another fingerprint than this site's")
         began = time.perf_counter()
         kept = self.store.load(request.run)
-        self._enter(self.contract.admit(request.state), kept)
+        received = whole_state(request, self.learner.rotation, self.contract, self.initial, kept)
+        self._enter(received, kept)
         trainer = LocalTrainer(self.learner, self.config, proximal=request.proximal, cache=self.features)
         splits = ("val", "test") if request.last else ("val",)
         before = {name: _scores(trainer.evaluate(self._splits()[name])) for name in splits}
@@ -115,10 +118,11 @@ class SiteWorker:
         if request.last:
             before |= self._personalise(request.run, kept)
         else:
-            result = self._train(trainer, request.round, kept)
+            with self.learner.taking_turns(train):
+                result = self._train(trainer, request.round, kept)
             self._refuse_divergence()
-            state = self.learner.export(self.contract.manifest).encode()
-            self._keep(request.run, trainer)
+            state = self.learner.export(self.learner.rotation.part(self.contract.manifest, train)).encode()
+            self._keep(request.run, trainer, received)
         return VisitReply(
             site=self.data.site,
             round=request.round,
@@ -140,7 +144,7 @@ class SiteWorker:
             return self._pooled()
         began = time.perf_counter()
         trainer = self._reference_trainer(self.config)
-        self._run(trainer, self.data.train, self.config.total_steps, f"local-only/{self.data.site}")
+        self._run_reference(trainer, self.data.train, self.config, f"local-only/{self.data.site}")
         scores = {"test": _scores(trainer.evaluate(self.data.test))}
         if self.everyone:
             scores["union"] = _scores(trainer.evaluate(pool(self.everyone()).test))
@@ -153,39 +157,66 @@ class SiteWorker:
         sites = self.everyone()
         together = pool(sites)
         # One step here sees one batch where a federated step sees one batch per site.
-        config = self.config.model_copy(update={"rounds": self.config.rounds * len(sites)})
+        config = self.config.model_copy(update={"local_steps": self.config.local_steps * len(sites)})
         trainer = self._reference_trainer(config)
-        self._run(trainer, together.train, config.total_steps, "pooled")
+        self._run_reference(trainer, together.train, config, "pooled")
         scores = {f"test/{site.site}": _scores(trainer.evaluate(site.test)) for site in sites}
         scores["union"] = _scores(trainer.evaluate(together.test))
         return ReferenceReply(self.data.site, "pooled", scores, time.perf_counter() - began)
 
     def _reference_trainer(self, config: RunConfig) -> LocalTrainer:
         self.learner.load(self.initial)
+        self.learner.load_kept({})
         return LocalTrainer(self.learner, config, cache=self.features)
 
-    def _check(self, request: VisitRequest) -> None:
-        """What the server asks for must be something that this run can ask for: the run's name becomes a path here."""
+    def _run_reference(self, trainer: LocalTrainer, split: Split, config: RunConfig, purpose: str) -> None:
+        """All steps of ``config``; with a rotation in one stretch per round, each with its round's draw."""
+        rotation, steps = self.learner.rotation, config.local_steps
+        if not rotation:
+            self._run(trainer, split, config.total_steps, purpose)
+            return
+        for round_ in range(1, config.rounds + 1):
+            groups = rotation.draw(config.seed, round_, self.data.site)
+            if not rotation.persist:
+                everything = self.initial.manifest
+                self.learner.load(self.initial.only(everything.only(rotation.resting(groups))))
+            with self.learner.taking_turns(groups):
+                self._run(trainer, split, steps, f"{purpose}/{round_}", (round_ - 1) * steps)
+
+    def _check(self, request: VisitRequest) -> tuple[str, ...]:
+        """What the server asks for must be something that this run can ask for: the run's name becomes a path here.
+
+        Returns:
+            The groups to train.
+        """
         if not request.run or request.run == ".." or Path(request.run).name != request.run:
             raise ContractError("the run's name is not a plain name")
         if not 1 <= request.round <= self.config.rounds + request.last:
             raise ContractError(f"round {request.round} is not one of the {self.config.rounds} rounds of this run")
         if not (math.isfinite(request.proximal) and request.proximal >= 0):
             raise ContractError(f"proximal={request.proximal} is not 0 or more")
+        rotation = self.learner.rotation
+        train, wanted = rotation.read(request.train), 0 if request.last else rotation.count
+        if len(train) != wanted:
+            raise ContractError(f"asks to train {len(train)} groups of tensors, such a visit trains {wanted}")
+        return train
 
     def _refuse_divergence(self) -> None:
         """All that was trained, personal parts too: what is kept here must not spoil later visits."""
         norm = self.learner.export(self.learner.manifest()).norm()
         if not norm <= self.config.max_norm:
             raise SiteError(Refusal.TRAINING, f"training diverged (norm {norm:.3g}); lower learning-rate")
+        if not all(torch.isfinite(tensor).all() for tensor in self.learner.kept().values()):
+            raise SiteError(Refusal.TRAINING, "training diverged (statistics are not finite); lower learning-rate")
 
     def _enter(self, state: PeftState, kept: dict[str, torch.Tensor]) -> None:
-        """Put the learner into this site's state: the global one, and this site's personal parts."""
+        """Put the learner into this site's state: the global one, this site's personal parts and its statistics."""
+        personal = {name.removeprefix(_PERSONAL): t for name, t in kept.items() if name.startswith(_PERSONAL)}
         self.learner.load(self.initial, state)
+        self.learner.load_kept(personal)
         with torch.no_grad():
-            for name, tensor in kept.items():
-                if name.startswith(_PERSONAL):
-                    self.learner.trainables[name.removeprefix(_PERSONAL)].parameter.copy_(tensor)
+            for name in personal.keys() - self.learner.kept().keys():
+                self.learner.trainables[name].parameter.copy_(personal[name])
 
     def _train(self, trainer: LocalTrainer, round_: int, kept: dict[str, torch.Tensor]) -> TrainingResult:
         if self.config.keep_momentum:
@@ -220,19 +251,22 @@ class SiteWorker:
         except SiteError:
             # The federated model's scores are worth having all the same.
             return {}
-        own = {f"{_OWN}{name}": trainable.parameter for name, trainable in self.learner.trainables.items()}
-        self.store.keep(run, kept | own)
+        own = {name: trainable.parameter for name, trainable in self.learner.trainables.items()} | self.learner.kept()
+        self.store.keep(run, kept | {f"{_OWN}{name}": tensor for name, tensor in own.items()})
         return {f"own-{name}": _scores(trainer.evaluate(self._splits()[name])) for name in ("val", "test")}
 
-    def _keep(self, run: str, trainer: LocalTrainer) -> None:
-        personal = {
-            f"{_PERSONAL}{name}": trainable.parameter
+    def _keep(self, run: str, trainer: LocalTrainer, received: PeftState) -> None:
+        personal = self.learner.kept() | {
+            name: trainable.parameter
             for name, trainable in self.learner.trainables.items()
             if set(trainable.owners) & set(self.config.personal_parts)
         }
         moments = trainer.momentum() if self.config.keep_momentum else {}
-        if personal or moments:
-            self.store.keep(run, personal | {f"{_MOMENT}{name}": tensor for name, tensor in moments.items()})
+        stays = {f"{_PERSONAL}{name}": tensor for name, tensor in personal.items()}
+        stays |= {f"{_MOMENT}{name}": tensor for name, tensor in moments.items()}
+        stays |= kept_state(received, self.learner.rotation)
+        if stays:
+            self.store.keep(run, stays)
 
     def _splits(self) -> dict[str, Split]:
         return {"train": self.data.train, "val": self.data.val, "test": self.data.test}

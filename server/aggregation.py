@@ -15,7 +15,7 @@ from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvg, FedAvgM
 from flwr.serverapp.strategy.fedopt import FedOpt
 
-from fedmedpeft.exchange import Contract, ContractError, EncodedState, PeftState
+from fedmedpeft.exchange import Contract, ContractError, Manifest, PeftState
 from fedmedpeft.exchange.flower import VISIT
 from fedmedpeft.exchange.peft_state import Vector
 from server.strategies import WEIGHT
@@ -56,33 +56,54 @@ class Aggregator:
     def aggregate(self, round_: int, state: PeftState, updates: Sequence[Update]) -> PeftState:
         """The next global state. The order of ``updates`` does not matter: they are taken by site name.
 
+        Updates may hold only a part of the tensors: each is aggregated over the sites that sent it, and one that nobody
+        sent stays as it is.
+
         Raises:
             ContractError: the result is not finite or above the norm ceiling. State and optimiser stay as they were.
         """
         # Flower's strategies replace their moments and never change them in place: a shallow copy can be thrown away.
         attempt = copy.copy(self._strategy)
-        _set_current(attempt, state)
-        replies = [self._reply(state, update) for update in sorted(updates, key=lambda update: update.site)]
         with _quiet_flower(), np.errstate(over="ignore", invalid="ignore"):
-            arrays, _ = attempt.aggregate_train(round_, replies)
-            if arrays is None:
-                raise ContractError("the strategy gave no result")
-            vectors: dict[str, Vector] = {
-                part: (vector.astype(np.float64) + arrays[part].numpy()).astype(np.float32)
-                for part, vector in state.vectors.items()
-            }
-        admitted = self._contract.admit(EncodedState(self._contract.manifest.hash, vectors))
+            for manifest, senders in _shares(state.manifest, sorted(updates, key=lambda update: update.site)):
+                state = state.updated(self._aggregated(attempt, round_, state.only(manifest), senders))
+        admitted = self._contract.admit(state.encode())
         self._strategy = attempt
         return admitted
 
+    def _aggregated(self, strategy: FedAvg, round_: int, state: PeftState, updates: Sequence[Update]) -> PeftState:
+        """``state``, which all ``updates`` hold, moved by what ``strategy`` makes of their differences to it."""
+        _set_current(strategy, state)
+        arrays, _ = strategy.aggregate_train(round_, [self._reply(state, update) for update in updates])
+        if arrays is None:
+            raise ContractError("the strategy gave no result")
+        return PeftState(
+            state.manifest,
+            {
+                part: (vector.astype(np.float64) + arrays[part].numpy()).astype(np.float32)
+                for part, vector in state.vectors.items()
+            },
+        )
+
     def _reply(self, state: PeftState, update: Update) -> Message:
         """What the strategy gets to see of a site: exactly one ArrayRecord and one MetricRecord."""
-        deltas: dict[str, Array] = {
-            part: Array(update.state.vectors[part] - vector) for part, vector in state.vectors.items()
-        }
+        sent = update.state.only(state.manifest)
+        deltas: dict[str, Array] = {part: Array(sent.vectors[part] - vector) for part, vector in state.vectors.items()}
         weight = weight_of(update.samples, self._weighting)
         content = RecordDict({"arrays": ArrayRecord(deltas), "metrics": MetricRecord({WEIGHT: weight})})
         return Message(content, 1, VISIT)
+
+
+def _shares(manifest: Manifest, updates: Sequence[Update]) -> Iterator[tuple[Manifest, list[Update]]]:
+    """Tensors that the same updates hold, and these updates; one share where all hold everything."""
+    held = [{spec.name for spec in update.state.manifest.tensors} for update in updates]
+    names: dict[tuple[int, ...], set[str]] = {}
+    for spec in manifest.tensors:
+        holders = tuple(index for index, tensors in enumerate(held) if spec.name in tensors)
+        names.setdefault(holders, set()).add(spec.name)
+    for holders, shared in names.items():
+        if holders:
+            yield manifest.only(shared), [updates[index] for index in holders]
 
 
 def _set_current(strategy: FedAvg, state: PeftState) -> None:

@@ -9,25 +9,30 @@ from dataclasses import dataclass
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
-from fedmedpeft.adapter_file import save_adapter
-from fedmedpeft.components import ConfigError, parse_composition
+from fedmedpeft.adapter_directory import write_adapter
+from fedmedpeft.backbones import load_record
+from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange import PeftState, Scores
-from fedmedpeft.methods import METHODS
 from server.aggregation import Aggregator
 from server.courier import Courier, Say
+from server.distribution import Distribution
 from server.errors import FederationError
 from server.introductions import Joined, join
-from server.joining import Federation
+from server.joining import Federation, exchanged
 from server.model_card import SYNTHETIC_WARNING, model_card
 from server.nodes import wait_for_nodes
 from server.records import ReferenceRecord, RoundRecord, SiteRecord
 from server.references import TRAINED, train_references
 from server.rounds import RoundLoop
 from server.run_directory import RunDirectory
-from server.strategies import build_strategy, fewest_sites, proximal_of
+from server.strategies import build_strategy, check_rotation, fewest_sites, proximal_of
 from server.summary import summarise
 from server.tables import summary_lines
+from server.visits import Visits
+
+_ANY_CLASSES = ("a", "b")
+"""What takes turns does not depend on the classes, which only the sites know."""
 
 
 def run_federation(config: RunConfig, grid: Grid, say: Say) -> RunDirectory:
@@ -38,8 +43,10 @@ def run_federation(config: RunConfig, grid: Grid, say: Say) -> RunDirectory:
         FederationError: too few sites, or nothing was learned.
     """
     strategy = build_strategy(config.strategy)
-    for spec in parse_composition(config.method):
-        METHODS.build(spec)
+    backbone = load_record(config.backbone, revision=config.backbone_revision, image_size=config.image_size)
+    _, rotation = exchanged(config, backbone, _ANY_CLASSES)
+    if config.mode == "federated":
+        check_rotation(strategy, rotation, config.strategy)
     directory = RunDirectory.create(config)
     say(f"Run directory: {directory.path}")
     try:
@@ -86,14 +93,14 @@ class _Run:
         references: Sequence[ReferenceRecord],
     ) -> None:
         """All rounds, the last visit, and the adapter."""
+        distribution = Distribution(federation.rotation, self.config.seed)
+        visits = Visits(self.directory.name, federation, distribution, self.courier, proximal_of(strategy))
         loop = RoundLoop(
-            run=self.directory.name,
             config=self.config,
             federation=federation,
+            visits=visits,
             aggregator=Aggregator(strategy, federation.contract, self.config.weighting),
             least=least,
-            proximal=proximal_of(strategy),
-            courier=self.courier,
             directory=self.directory,
             say=self.say,
         )
@@ -140,7 +147,7 @@ class _Run:
             self.say(SYNTHETIC_WARNING)
 
     def _save_adapter(self, federation: Federation, state: PeftState) -> None:
-        save_adapter(
+        write_adapter(
             self.directory.path / "adapter",
             state,
             method=self.config.method,

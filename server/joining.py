@@ -11,6 +11,7 @@ from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange import Contract, JoinReply, Manifest
 from fedmedpeft.learner import learner_skeleton
+from fedmedpeft.methods import Rotation
 from server.errors import FederationError, safe_reason
 
 SPLITS = ("train", "val", "test")
@@ -47,6 +48,7 @@ class Federation:
         fingerprint: of the backbone.
         backbone: its record.
         contract: of the exchanged PEFT state.
+        rotation: what of it takes turns; falsy where every round exchanges all of it.
         state_hash: of the initial state.
         partition_hash: of the partition that most sites made; empty where sites have only their own data.
         full_nbytes: size of all parameters, as full fine-tuning would exchange them.
@@ -59,6 +61,7 @@ class Federation:
     fingerprint: str
     backbone: BackboneRecord
     contract: Contract
+    rotation: Rotation
     state_hash: str
     partition_hash: str
     full_nbytes: int
@@ -78,7 +81,7 @@ def agree(
     names = tuple(next(iter(circle.replies.values())).classes.split("\n"))
     if len(set(names)) != len(names) or not all(name.isprintable() and name for name in names):
         raise FederationError(f"The sites' classes {names} hold an empty, a repeated or an unprintable name.")
-    manifest = exchanged_manifest(config, backbone, names)
+    manifest, rotation = exchanged(config, backbone, names)
     circle.keep(lambda reply: reply.manifest_hash, manifest.hash, "manifest of its PEFT state")
     _require(circle, config)
     fingerprint = config.backbone_fingerprint or circle.most(lambda r: r.fingerprint, "the backbone's fingerprint")
@@ -96,6 +99,7 @@ def agree(
         fingerprint=fingerprint,
         backbone=backbone,
         contract=Contract(manifest, config.max_norm),
+        rotation=rotation,
         state_hash=state_hash,
         partition_hash=Counter(reply.partition_hash for reply in circle.replies.values()).most_common(1)[0][0],
         full_nbytes=learner_skeleton(backbone, "full", names).manifest().nbytes,
@@ -107,16 +111,17 @@ def _site(node: int, reply: JoinReply) -> Site:
     return Site(node, reply.site, samples, {safe_reason(why): number for why, number in reply.skipped.items()})
 
 
-def exchanged_manifest(config: RunConfig, backbone: BackboneRecord, classes: Sequence[str]) -> Manifest:
-    """Names and shapes of what travels, from the configuration alone.
+def exchanged(config: RunConfig, backbone: BackboneRecord, classes: Sequence[str]) -> tuple[Manifest, Rotation]:
+    """Names and shapes of what travels, and what of it takes turns, from the configuration alone.
 
     Raises:
         ConfigError: an unknown method or option, or nothing is left to exchange.
     """
-    manifest = learner_skeleton(backbone, config.method, classes).manifest(without=config.personal_parts)
+    learner = learner_skeleton(backbone, config.method, classes)
+    manifest = learner.manifest(without=config.personal_parts)
     if not manifest.tensors:
         raise ConfigError(f"personal='{config.personal}' leaves nothing to exchange with method='{config.method}'.")
-    return manifest
+    return manifest, learner.rotation
 
 
 class _Circle:

@@ -41,9 +41,11 @@ def model_card(run: str, summary: dict[str, Any], fingerprint: str) -> str:
 
 def _facts(summary: dict[str, Any], fingerprint: str) -> str:
     personal = ", ".join(summary["personal"]) or "nothing"
+    exchanged, per_round = summary["exchanged_parameters"], summary["exchanged_per_round"]
+    in_turn = f", {per_round:,} of them in a round" if per_round < exchanged else ""
     rows = {
         "Backbone": f"{PurePath(summary['backbone']).name}, fingerprint `{fingerprint}`",
-        "Method": f"`{summary['method']}`, {summary['exchanged_parameters']:,} exchanged parameters",
+        "Method": f"`{summary['method']}`, {exchanged:,} exchanged parameters{in_turn}",
         "Kept at the sites": personal,
         "Classes": ", ".join(summary["classes"]),
         "Training": f"{summary['rounds']} rounds of {summary['local_steps']} local steps, `{summary['strategy']}`",

@@ -17,7 +17,10 @@ PRIMARY = "balanced_accuracy"
 
 @dataclass(frozen=True)
 class SiteRecord:
-    """One site in one round. ``scores`` are of the state that came, the one after round ``round - 1``."""
+    """One site in one round. ``scores`` are of the state that came, the one after round ``round - 1``.
+
+    ``drawn``: what it was asked to train, where a method trains another part in each round.
+    """
 
     round: int
     site: str
@@ -29,11 +32,15 @@ class SiteRecord:
     down: int = 0
     up: int = 0
     seconds: float = math.nan
+    drawn: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class RoundRecord:
-    """One round. ``scores`` (validation, by site) are of the state after it, and arrive with the next visit."""
+    """One round. ``scores`` (validation, by site) are of the state after it, and arrive with the next visit.
+
+    ``drawn``: what any site was asked to train, where a method trains another part in each round.
+    """
 
     round: int
     asked: int
@@ -43,6 +50,7 @@ class RoundRecord:
     up: int
     seconds: float
     scores: dict[str, Scores] = field(default_factory=dict)
+    drawn: tuple[str, ...] = ()
 
     @property
     def loss(self) -> float:

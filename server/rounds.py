@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from fedmedpeft.config import RunConfig
-from fedmedpeft.exchange import ContractError, PeftState, Scores, VisitRequest
-from fedmedpeft.exchange import flower as wire
+from fedmedpeft.exchange import ContractError, PeftState, Scores
 from server.aggregation import Aggregator, Update
-from server.courier import Answer, Courier, Say
+from server.courier import Say
+from server.distribution import Distribution, Draws, groups_of
 from server.joining import Federation, Site
-from server.quarantine import Expected, Quarantined, Vetted, vet_visit
-from server.records import RoundRecord, SiteRecord
+from server.records import RoundRecord
 from server.run_directory import RunDirectory
 from server.tables import RoundTable
+from server.visits import ACCEPTED, EVALUATED, Visit, Visits
 
-ACCEPTED, EVALUATED, AGGREGATED = "accepted", "evaluated", "aggregated"
+AGGREGATED = "aggregated"
 
 
 def sample_sites(sites: Sequence[Site], fraction: float, least: int, seed: int, round_: int) -> list[Site]:
@@ -30,42 +29,25 @@ def sample_sites(sites: Sequence[Site], fraction: float, least: int, seed: int, 
     return [sites[index] for index in sorted(drawn)]
 
 
-@dataclass(frozen=True)
-class Visit:
-    """One round of visits: every site's record, and the answers that count, by site."""
-
-    records: tuple[SiteRecord, ...]
-    vetted: Mapping[str, Vetted]
-    seconds: float
-
-    def scores(self, split: str) -> dict[str, Scores]:
-        """By site, of the state that was sent."""
-        return {site: vetted.scores[split] for site, vetted in self.vetted.items() if split in vetted.scores}
-
-
 @dataclass
 class RoundLoop:
     """Runs the rounds of one federated run.
 
     Args:
-        run: its name.
         config: its configuration.
         federation: the sites and what they agreed on.
+        visits: to the sites.
         aggregator: turns updates into the next state.
         least: usable answers below which a round leaves the state as it was.
-        proximal: FedProx's mu.
-        courier: to the sites.
         directory: of the run.
         say: for the person who watches.
     """
 
-    run: str
     config: RunConfig
     federation: Federation
+    visits: Visits
     aggregator: Aggregator
     least: int
-    proximal: float
-    courier: Courier
     directory: RunDirectory
     say: Say
     aggregated: int = field(default=0, init=False)
@@ -85,64 +67,57 @@ class RoundLoop:
             The final global state, and test scores by model (``federated``; ``personalised`` for what sites made of it
             alone) and site. A site that failed the last visit has none.
         """
-        config, pending = self.config, joined
+        config, pending, initial = self.config, joined, state
         for round_ in range(1, config.rounds + 1):
-            sites = sample_sites(self.federation.sites, config.sampling_fraction, self.least, config.seed, round_)
-            visit = self._visit(sites, state, round_, last=False)
+            sites, draws = self._plan(round_)
+            visit = self.visits.train(sites, state, round_, draws)
             self._publish(pending, visit)
-            state, outcome = self._aggregate(round_, state, visit)
+            state, outcome = self._aggregate(round_, state, visit, draws)
+            if round_ < config.rounds:
+                state = self._settled(state, initial, round_ + 1)
             self.directory.checkpoint(round_, state)
             pending = RoundRecord(
                 round=round_,
                 asked=len(sites),
                 used=len(visit.vetted) if outcome == AGGREGATED else 0,
                 outcome=outcome,
+                drawn=groups_of(self._distribution.rotation, draws),
                 down=sum(record.down for record in visit.records),
                 up=sum(record.up for record in visit.records),
                 seconds=visit.seconds,
             )
-        visit = self._visit(self.federation.sites, state, config.rounds + 1, last=True)
+        visit = self.visits.test(self.federation.sites, state, config.rounds + 1)
         self._publish(pending, visit)
         return state, {"federated": visit.scores("test"), "personalised": visit.scores("own-test")}
 
-    def _visit(self, sites: Sequence[Site], state: PeftState, round_: int, *, last: bool) -> Visit:
-        began = time.monotonic()
-        request = VisitRequest(
-            self.run, round_, last, self.federation.fingerprint, 0.0 if last else self.proximal, state.encode()
-        )
-        phase = "final" if last else "rounds"
-        answers = self.courier.ask(phase, wire.VISIT, {site.node: request for site in sites}, group=str(round_))
-        records, vetted, sent_hash = [], {}, state.hash()
-        for site in sites:
-            answer = answers[site.node]
-            expected = Expected(
-                site=site.name,
-                samples=site.samples,
-                round=round_,
-                last=last,
-                classes=len(self.federation.classes),
-                contract=self.federation.contract,
-                sent_hash=sent_hash,
-            )
-            try:
-                vetted[site.name] = vet_visit(answer, expected)
-                records.append(_record(round_, site, answer, vetted[site.name]))
-            except Quarantined as reason:
-                records.append(SiteRecord(round_, site.name, str(reason), down=answer.down, up=answer.up))
-        self.directory.add_sites(records)
-        return Visit(tuple(records), vetted, time.monotonic() - began)
+    @property
+    def _distribution(self) -> Distribution:
+        return self.visits.distribution
+
+    def _plan(self, round_: int) -> tuple[list[Site], Draws]:
+        """Who is asked in a round, and what each of them trains."""
+        config = self.config
+        sites = sample_sites(self.federation.sites, config.sampling_fraction, self.least, config.seed, round_)
+        return sites, self._distribution.draws([site.name for site in sites], round_)
+
+    def _settled(self, state: PeftState, initial: PeftState, round_: int) -> PeftState:
+        """``state`` as round ``round_`` starts from it: where updates do not persist, what rests in it goes back."""
+        _, draws = self._plan(round_)
+        back = self._distribution.going_back(draws)
+        return state.updated(initial.only(initial.manifest.only(back))) if back else state
 
     def _publish(self, pending: RoundRecord, visit: Visit) -> None:
         """The scores that came in belong to the round before: complete its row, then say who was left out of this."""
         complete = replace(pending, scores=visit.scores("val"))
         self.directory.add_round(complete)
         self._table.add(complete)
+        self.directory.add_sites(visit.records)
         for record in visit.records:
             if record.outcome not in (ACCEPTED, EVALUATED):
                 place = "the last visit" if record.round > self.config.rounds else f"round {record.round}"
                 self.say(f"       {record.site} is left out of {place}: {record.outcome}")
 
-    def _aggregate(self, round_: int, state: PeftState, visit: Visit) -> tuple[PeftState, str]:
+    def _aggregate(self, round_: int, state: PeftState, visit: Visit, draws: Draws) -> tuple[PeftState, str]:
         """The next state and "aggregated", or the same state and why not."""
         updates = [Update(name, v.state, v.reply.samples) for name, v in visit.vetted.items() if v.state is not None]
         if len(updates) < self.least:
@@ -152,20 +127,6 @@ class RoundLoop:
         except ContractError as error:
             return state, f"not aggregated: the aggregate breaks the contract, {error}"
         self.aggregated += 1
+        used = {update.site: draws[update.site] for update in updates}
+        self._distribution.changed(round_, groups_of(self._distribution.rotation, used))
         return state, AGGREGATED
-
-
-def _record(round_: int, site: Site, answer: Answer, vetted: Vetted) -> SiteRecord:
-    reply = vetted.reply
-    return SiteRecord(
-        round=round_,
-        site=site.name,
-        outcome=EVALUATED if vetted.state is None else ACCEPTED,
-        samples=reply.samples,
-        steps=reply.steps,
-        loss=reply.loss,
-        scores=vetted.scores,
-        down=answer.down,
-        up=answer.up,
-        seconds=reply.seconds,
-    )

@@ -105,6 +105,7 @@ class RunDirectory:
                 "bytes_up": record.up,
                 "bytes_down": record.down,
                 "seconds": record.seconds,
+                "drawn": " ".join(record.drawn),
             }
         )
         self._write_csv("rounds.csv", self._rounds)
@@ -119,7 +120,7 @@ class RunDirectory:
             row |= {"steps": r.steps, "train_loss": r.loss}
             for prefix, split in _SCORED.items():
                 row |= _score_cells(prefix, r.scores.get(split))
-            row |= {"bytes_up": r.up, "bytes_down": r.down, "seconds": r.seconds}
+            row |= {"bytes_up": r.up, "bytes_down": r.down, "seconds": r.seconds, "drawn": " ".join(r.drawn)}
             self._sites.append(row)
         self._write_csv("sites.csv", self._sites)
 

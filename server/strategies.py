@@ -15,9 +15,11 @@ from flwr.serverapp.strategy import (
     FedYogi,
     Krum,
 )
+from flwr.serverapp.strategy.fedopt import FedOpt
 from pydantic import Field
 
-from fedmedpeft.components import ComponentSpec, NoOptions, Options, Registry
+from fedmedpeft.components import ComponentSpec, ConfigError, NoOptions, Options, Registry
+from fedmedpeft.methods import Rotation
 
 WEIGHT = "weight"
 """Key of a site's weight in the records that Flower's strategies see."""
@@ -129,3 +131,21 @@ def fewest_sites(strategy: FedAvg) -> int:
     if isinstance(strategy, FedTrimmedAvg):
         return next(sites for sites in count(1) if int(strategy.beta * sites) >= 1)
     return 1
+
+
+def check_rotation(strategy: FedAvg, rotation: Rotation, name: str) -> None:
+    """Refuse a strategy that needs what a round of ``rotation`` does not give: all tensors, or enough sites for each.
+
+    Raises:
+        ConfigError: it does not go with the method; the message says which strategies do.
+    """
+    if rotation and isinstance(strategy, FedAvgM | FedOpt):
+        raise ConfigError(
+            f"strategy='{name}' keeps a memory of every tensor and would move those that a round does not train. "
+            "With a method that trains another part in each round use fedavg, fedprox, median, trimmed-mean or krum."
+        )
+    if rotation and rotation.per_site and fewest_sites(strategy) > 1:
+        raise ConfigError(
+            f"strategy='{name}' compares sites that train the same, and with per_site=true few do. "
+            "Use fedavg, fedprox or median, or one draw for all sites."
+        )

@@ -8,6 +8,7 @@ from typing import Any
 
 from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange import Scores
+from fedmedpeft.methods import stays_at_sites
 from server.courier import Traffic
 from server.joining import Federation
 from server.records import PRIMARY, ReferenceRecord, mean, mean_loss, score_of, union_metrics, worst
@@ -38,7 +39,7 @@ def summarise(
     return {
         "mode": config.mode,
         "method": config.method,
-        "personal": list(config.personal_parts),
+        "personal": list(stays_at_sites(config.method, config.personal_parts)),
         "backbone": federation.backbone.name,
         "data": config.data,
         "partition": config.partition,
@@ -52,6 +53,7 @@ def summarise(
         "skipped": {site.name: dict(site.skipped) for site in federation.sites if site.skipped},
         "left_out": {left.name: left.reason for left in federation.left_out},
         "exchanged_parameters": federation.contract.manifest.numel(),
+        "exchanged_per_round": federation.rotation.largest_part(federation.contract.manifest).numel(),
         "metric": PRIMARY,
         "results": results,
         "gains": _gains(federated, alone),

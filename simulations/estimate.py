@@ -13,6 +13,7 @@ import numpy as np
 from fedmedpeft.backbones import load_record
 from fedmedpeft.data.source import SPLITS
 from fedmedpeft.exchange import (
+    EncodedState,
     JoinReply,
     JoinRequest,
     PeftState,
@@ -23,16 +24,20 @@ from fedmedpeft.exchange import (
     VisitRequest,
 )
 from fedmedpeft.exchange import flower as wire
-from fedmedpeft.exchange.manifest import PARTS
+from fedmedpeft.exchange.manifest import PARTS, Part
 from fedmedpeft.exchange.messages import Reference
+from fedmedpeft.exchange.peft_state import Vector
 from fedmedpeft.learner import learner_skeleton
 from fedmedpeft.tasks import METRICS
-from server.joining import Site, exchanged_manifest
+from server.distribution import Distribution, Draws, groups_of
+from server.joining import Site, exchanged
 from server.references import wanted_references
 from server.rounds import sample_sites
 from server.run_directory import run_name
 from server.strategies import build_strategy, fewest_sites, proximal_of
 from simulations.preflight import Federation
+
+Groups = tuple[str, ...]
 
 _HASH = "0" * 64
 
@@ -51,11 +56,21 @@ class Transfer:
 
 @dataclass(frozen=True)
 class Estimate:
-    """``phases``: join, references, rounds (all of them), final. ``full_bytes``: as many states of full fine-tuning."""
+    """What a run moves.
+
+    Args:
+        sites: how many.
+        rounds: federated ones.
+        payload: bytes of values in the whole PEFT state.
+        round_payload: at most as many of them go up from a site in a round; fewer than ``payload`` with a rotation.
+        phases: join, references, rounds (all of them), final.
+        full_bytes: as many states of full fine-tuning.
+    """
 
     sites: int
     rounds: int
     payload: int
+    round_payload: int
     phases: dict[str, Transfer]
     full_bytes: int
 
@@ -75,20 +90,19 @@ def estimate(federation: Federation) -> Estimate:
         ConfigError: as the method, the backbone and the strategy do.
     """
     messages = _Messages(federation)
-    config, sites = federation.config, messages.sites
+    config = federation.config
     phases = {"join": messages.join(), "references": Transfer(), "rounds": Transfer(), "final": Transfer()}
     for kind in wanted_references(config):
         phases["references"] += messages.reference(kind)
     if config.mode == "federated":
-        least = max(config.min_sites, fewest_sites(build_strategy(config.strategy)))
         for round_ in range(1, config.rounds + 1):
-            asked = sample_sites(sites, config.sampling_fraction, least, config.seed, round_)
-            phases["rounds"] += messages.visit(asked, round_, last=False)
-        phases["final"] = messages.visit(sites, config.rounds + 1, last=True)
+            phases["rounds"] += messages.train(round_)
+        phases["final"] = messages.test()
     full = learner_skeleton(messages.record, "full", messages.classes).manifest().nbytes
     states = sum(transfer.states for transfer in phases.values())
     rounds = config.rounds if config.mode == "federated" else 0
-    return Estimate(len(sites), rounds, messages.state.manifest.nbytes, phases, states * full)
+    whole, of_round = messages.manifest, messages.distribution.rotation.largest_part(messages.manifest)
+    return Estimate(len(messages.sites), rounds, whole.nbytes, of_round.nbytes, phases, states * full)
 
 
 class _Messages:
@@ -99,13 +113,13 @@ class _Messages:
         self.config, self.synthetic = config, federation.source.synthetic
         self.classes = federation.source.table.classes
         self.record = load_record(config.backbone, revision=config.backbone_revision, image_size=config.image_size)
-        manifest = exchanged_manifest(config, self.record, self.classes)
-        vectors = {p: np.zeros(manifest.numel(p), dtype=np.float32) for p in PARTS if manifest.numel(p)}
-        self.state = PeftState(manifest, vectors)
+        self.manifest, rotation = exchanged(config, self.record, self.classes)
+        self.distribution = Distribution(rotation, config.seed)
         self.run = config.run_name or run_name(config, datetime.now())
-        self.proximal = proximal_of(build_strategy(config.strategy))
+        self.strategy = build_strategy(config.strategy)
         # Flower sends equal parts of a message once, and two evaluations are never equal in a run.
         self._losses = count()
+        self._states: dict[Groups, EncodedState] = {}
         names = federation.partition.sites
         self.sites = [Site(i, name, self._samples(i), {}) for i, name in enumerate(names)]
 
@@ -121,7 +135,7 @@ class _Messages:
                 manifest_hash=_HASH,
                 state_hash=_HASH,
                 samples=dict(site.samples),
-                state=self.state.encode() if sends else None,
+                state=self._state(tuple(self.distribution.rotation.groups)) if sends else None,
                 partition_hash=_HASH,
             )
             total += Transfer(_size(JoinRequest(self.run, sends)), _size(reply), int(sends))
@@ -137,11 +151,31 @@ class _Messages:
             total += Transfer(_size(ReferenceRequest(kind)), _size(ReferenceReply(site.name, kind, scores, 0.0)))
         return total
 
-    def visit(self, sites: Sequence[Site], round_: int, *, last: bool) -> Transfer:
+    def train(self, round_: int) -> Transfer:
+        """The visits of one round, in which nobody fails."""
+        names = [site.name for site in self._asked(round_)]
+        draws = self.distribution.draws(names, round_)
+        self.distribution.going_back(draws)
+        total = self._visits(self._asked(round_), round_, draws, last=False)
+        self.distribution.changed(round_, groups_of(self.distribution.rotation, draws))
+        return total
+
+    def test(self) -> Transfer:
+        """The last visit."""
+        return self._visits(self.sites, self.config.rounds + 1, {site.name: () for site in self.sites}, last=True)
+
+    def _asked(self, round_: int) -> list[Site]:
+        config = self.config
+        least = max(config.min_sites, fewest_sites(self.strategy))
+        return sample_sites(self.sites, config.sampling_fraction, least, config.seed, round_)
+
+    def _visits(self, sites: Sequence[Site], round_: int, draws: Draws, *, last: bool) -> Transfer:
         total = Transfer()
-        mu = 0.0 if last else self.proximal
-        down = _size(VisitRequest(self.run, round_, last, _HASH, mu, self.state.encode()))
+        sizes: dict[tuple[Groups, Groups], int] = {}
         for site in sites:
+            train, sends = draws[site.name], self.distribution.missing(site.name)
+            if (train, sends) not in sizes:
+                sizes[train, sends] = _size(self._request(round_, train, sends, last=last))
             reply = VisitReply(
                 site=site.name,
                 round=round_,
@@ -150,10 +184,33 @@ class _Messages:
                 loss=math.nan,
                 steps=0 if last else self.config.local_steps,
                 seconds=0.0,
-                state=None if last else self.state.encode(),
+                state=None if last else self._state(train),
             )
-            total += Transfer(down, _size(reply), 1 if last else 2)
+            total += Transfer(sizes[train, sends], _size(reply), 1 if last else 2)
+            self.distribution.acknowledged(site.name)
         return total
+
+    def _request(self, round_: int, train: Groups, sends: Groups, *, last: bool) -> VisitRequest:
+        rotation = self.distribution.rotation
+        return VisitRequest(
+            run=self.run,
+            round=round_,
+            last=last,
+            fingerprint=_HASH,
+            proximal=0.0 if last else proximal_of(self.strategy),
+            state=self._state(sends),
+            train=rotation.write(train),
+            sends=rotation.write(sends),
+            state_hash=_HASH if rotation else "",
+        )
+
+    def _state(self, groups: Groups) -> EncodedState:
+        """Zeros for ``groups`` and all that takes no turns."""
+        if groups not in self._states:
+            part = self.distribution.rotation.part(self.manifest, groups)
+            vectors: dict[Part, Vector] = {p: np.zeros(part.numel(p), np.float32) for p in PARTS if part.numel(p)}
+            self._states[groups] = PeftState(part, vectors).encode()
+        return self._states[groups]
 
     def _evaluations(self, site: Site, *, last: bool) -> dict[str, Scores]:
         """What a visit reports: in the last one also the test split, and the site's own fine-tuned model on both."""

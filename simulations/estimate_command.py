@@ -33,6 +33,8 @@ def estimate_command(config: RunConfig, *, online: bool, as_json: bool) -> None:
     title = (
         f"{config.method} on {config.backbone}, {found.sites} sites: a PEFT state has {found.payload:,} bytes of values"
     )
+    if found.round_payload < found.payload:
+        title += f", of which a site gives back {found.round_payload:,} in a round"
     show_table(title, ("phase", "MB down", "MB up", "states"), rows)
     if found.full_bytes:
         full = megabytes(found.full_bytes)

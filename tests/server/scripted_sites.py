@@ -13,12 +13,24 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from safetensors.numpy import save
 
+from clients.global_state import kept_state, whole_state
 from fedmedpeft.backbones import load_record
 from fedmedpeft.config import RunConfig
-from fedmedpeft.exchange import EncodedState, JoinReply, Manifest, PeftState, ReferenceReply, Scores, VisitReply
+from fedmedpeft.exchange import (
+    Contract,
+    EncodedState,
+    JoinReply,
+    Manifest,
+    PeftState,
+    ReferenceReply,
+    Scores,
+    SiteError,
+    VisitReply,
+)
 from fedmedpeft.exchange import flower as wire
-from fedmedpeft.learner import learner_skeleton
+from fedmedpeft.methods import Rotation
 from fedmedpeft.tasks import metrics_of_confusion
+from server.joining import exchanged
 
 CLASSES = ("benign", "malignant")
 FINGERPRINT = "f" * 64
@@ -26,11 +38,11 @@ PATIENT = "patient 4711"
 """Stands for what must never show up on the server's side beyond a failing site's own first line."""
 
 
-def backbone_directory(parent: Path) -> Path:
+def backbone_directory(parent: Path, depth: int = 2) -> Path:
     """A tiny ViT's configuration, without weights: all that the server reads."""
-    directory = parent / "backbone"
+    directory = parent / f"backbone-{depth}"
     directory.mkdir(exist_ok=True)
-    sizes = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    sizes = {"hidden_size": 8, "num_hidden_layers": depth, "num_attention_heads": 2, "intermediate_size": 16}
     config = {"model_type": "vit", "image_size": 16, "patch_size": 8, **sizes}
     (directory / "config.json").write_text(json.dumps(config))
     (directory / "model.safetensors").write_bytes(save({}))
@@ -45,8 +57,11 @@ def run_config(tmp_path: Path, **changes: Any) -> RunConfig:
 
 
 def manifest_of(config: RunConfig) -> Manifest:
-    record = load_record(config.backbone, image_size=config.image_size)
-    return learner_skeleton(record, config.method, CLASSES).manifest(without=config.personal_parts)
+    return exchanged(config, load_record(config.backbone, image_size=config.image_size), CLASSES)[0]
+
+
+def rotation_of(config: RunConfig) -> Rotation:
+    return exchanged(config, load_record(config.backbone, image_size=config.image_size), CLASSES)[1]
 
 
 def state_of(manifest: Manifest, seed: int = 0) -> PeftState:
@@ -79,6 +94,9 @@ class ScriptedSite:
         twists: by ``"join"``, ``"reference"``, or round: what to do instead of answering well.
         right: of 10 test images per class, how many the federated state gets right here.
         own: likewise the site's own copy, personalised after the last round; None for no such copy.
+        rotation: of the run's method; the site then keeps the global state, as a real one does.
+        wholes: the global state of every visit, once put together.
+        store: what it keeps; emptied, it has lost everything.
     """
 
     name: str
@@ -87,8 +105,11 @@ class ScriptedSite:
     samples: int = 10
     right: int = 8
     own: int | None = None
+    rotation: Rotation = field(default_factory=Rotation)
     twists: dict[str | int, Twist] = field(default_factory=dict)
     visits: list[Any] = field(default_factory=list)
+    wholes: list[PeftState] = field(default_factory=list)
+    store: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, message: Message, context: Context) -> Message | None:
         kind = message.metadata.message_type
@@ -99,7 +120,10 @@ class ScriptedSite:
         else:
             request = wire.decode_visit_request(message.content)
             self.visits.append(request)
-            key, reply = request.round, self._visit(request)
+            try:
+                key, reply = request.round, self._visit(request)
+            except SiteError as refusal:
+                return Message(Error(int(refusal.code), refusal.reason), reply_to=message)
         if key in self.twists:
             return self.twists[key](message, reply)
         return Message(wire.encode(reply), reply_to=message)
@@ -117,7 +141,11 @@ class ScriptedSite:
         )
 
     def _visit(self, request: Any) -> VisitReply:
-        moved = {part: vector + np.float32(self.step) for part, vector in request.state.vectors.items()}
+        whole = whole_state(request, self.rotation, Contract(self.initial.manifest), self.initial, self.store)
+        self.wholes.append(whole)
+        self.store = kept_state(whole, self.rotation)
+        trained = whole.only(self.rotation.part(whole.manifest, self.rotation.read(request.train))).encode()
+        moved = {part: vector + np.float32(self.step) for part, vector in trained.vectors.items()}
         tests = {"test": scores(self.right, 10 - self.right)} if request.last else {}
         if request.last and self.own is not None:
             tests["own-test"] = scores(self.own, 10 - self.own)
@@ -129,7 +157,7 @@ class ScriptedSite:
             loss=math.nan if request.last else 0.5,
             steps=0 if request.last else 10,
             seconds=0.1,
-            state=None if request.last else EncodedState(request.state.manifest_hash, moved),
+            state=None if request.last else EncodedState(trained.manifest_hash, moved),
         )
 
     def _reference(self, kind: Any) -> ReferenceReply:
@@ -141,9 +169,11 @@ class ScriptedSite:
 
 def federation_of(config: RunConfig, count: int = 3) -> dict[int, ScriptedSite]:
     """``site-0``, ``site-1``, ... at nodes 11, 12, ...; site i steps by i + 1 and has 10 (i + 1) images."""
-    initial = state_of(manifest_of(config))
+    initial, rotation = state_of(manifest_of(config)), rotation_of(config)
     return {
-        11 + index: ScriptedSite(f"site-{index}", initial, step=index + 1.0, samples=10 * (index + 1))
+        11 + index: ScriptedSite(
+            f"site-{index}", initial, step=index + 1.0, samples=10 * (index + 1), rotation=rotation
+        )
         for index in range(count)
     }
 

@@ -170,5 +170,28 @@ def test_the_mean_lies_between_the_sites(samples: list[int], weighting: str) -> 
     assert (result <= values.max(axis=0) + 1e-6).all()
 
 
+@pytest.mark.parametrize("spec", ["fedavg", "fedprox", "median", "trimmed-mean(beta=0.2)", "krum(malicious=1)"])
+def test_parts_give_the_bits_of_whole_states_whose_rest_nobody_moved(spec: str) -> None:
+    """As in a round in which all sites train the same part."""
+    start = state_from(np.random.default_rng(0).standard_normal(17))
+    updates = trained(start, 1)
+    part = MANIFEST.only({"head.bias"})
+    parts = [Update(u.site, u.state.only(part), u.samples) for u in updates]
+    wholes = [Update(u.site, start.updated(u.state.only(part)), u.samples) for u in updates]
+    ours = aggregator(spec).aggregate(1, start, parts)
+    assert ours.hash() == aggregator(spec).aggregate(1, start, wholes).hash()
+    assert np.array_equal(ours.vectors["method"], start.vectors["method"])
+
+
+def test_a_tensor_is_averaged_over_the_sites_that_sent_it() -> None:
+    start = state_from(np.random.default_rng(0).standard_normal(17))
+    updates = trained(start, 1)
+    whole, part = updates[:2], MANIFEST.only({"head.bias"})
+    mixed = [*whole, *(Update(u.site, u.state.only(part), u.samples) for u in updates[2:])]
+    result = dense(aggregator("fedavg").aggregate(1, start, mixed))
+    np.testing.assert_allclose(result[:12], weighted(whole, [10.0, 20.0])[:12], atol=2e-7)
+    np.testing.assert_allclose(result[12:], weighted(updates, [float(n) for n in SAMPLES])[12:], atol=2e-7)
+
+
 def test_weights_of_a_site() -> None:
     assert [weight_of(100, w) for w in ("samples", "sqrt", "uniform")] == [100.0, 10.0, 1.0]  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 from server.app import app, main
 from server.errors import FederationError
-from tests.flower_doubles import LocalGrid
+from simulations.local_grid import LocalGrid
 from tests.server import scripted_sites as script
 
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from fedmedpeft.cli import app
 from server.federation import run_federation
-from tests.flower_doubles import LocalGrid
+from simulations.local_grid import LocalGrid
 from tests.server import scripted_sites as script
 
 

@@ -6,7 +6,7 @@ from flwr.app import Context, Message, RecordDict
 from fedmedpeft.exchange import JoinReply, JoinRequest
 from fedmedpeft.exchange import flower as wire
 from server.courier import Courier, Traffic
-from tests.flower_doubles import LocalGrid, Node
+from simulations.local_grid import LocalGrid, Node
 from tests.server.scripted_sites import PATIENT, raising, refusing
 
 REPLY = JoinReply("site", "a\nb", False, "f", "m", "s", {"train": 1})

@@ -14,7 +14,7 @@ from fedmedpeft.exchange.flower import wire_bytes
 from server.errors import FederationError
 from server.federation import run_federation
 from server.model_card import SYNTHETIC_WARNING
-from tests.flower_doubles import LocalGrid
+from simulations.local_grid import LocalGrid
 from tests.server import scripted_sites as script
 
 
@@ -32,8 +32,11 @@ def test_a_run_leaves_everything_behind(tmp_path: Path) -> None:
         "MODEL_CARD.md",
         "checkpoints/round-0001.safetensors",
         "checkpoints/round-0002.safetensors",
+        "adapter/fedmedpeft_adapter.safetensors",
+        "adapter/fedmedpeft_adapter.json",
         "adapter/adapter_model.safetensors",
         "adapter/adapter_config.json",
+        "adapter/README.md",
     }
     assert said[0] == said[-1] == f"Run directory: {directory.path}"
     assert said.count(SYNTHETIC_WARNING) == 2

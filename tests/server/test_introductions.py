@@ -9,7 +9,7 @@ from fedmedpeft.config import RunConfig
 from server.courier import Courier
 from server.errors import FederationError
 from server.introductions import Joined, join
-from tests.flower_doubles import LocalGrid
+from simulations.local_grid import LocalGrid
 from tests.server import scripted_sites as script
 
 

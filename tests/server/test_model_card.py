@@ -29,6 +29,7 @@ def summary() -> dict[str, Any]:
         "skipped": {"c": {"not readable": 3}},
         "left_out": {"node 4": "data: too few images"},
         "exchanged_parameters": 12345,
+        "exchanged_per_round": 12345,
         "results": {"local-only": result(0.7, 0.8), "federated": result(0.9, 0.75)},
         "gains": {"a|b": 0.2, "c": -0.05},
         "personalised_gains": {"a|b": 0.1, "c": 0.1},
@@ -46,7 +47,7 @@ def test_says_what_it_is_and_what_it_does_not_know(summary: dict[str, Any]) -> N
         "# my-run",
         "vit-b, fingerprint `" + "f" * 64,
         "lora(rank=8)",
-        "12,345",
+        "12,345 exchanged parameters |",
         "benign, malignant",
         "50.0 x less",
     ):

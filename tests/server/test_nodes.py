@@ -9,7 +9,7 @@ from flwr.app import Context, Message
 from fedmedpeft.components import ConfigError
 from server.errors import FederationError
 from server.nodes import wait_for_nodes
-from tests.flower_doubles import LocalGrid
+from simulations.local_grid import LocalGrid
 from tests.server.scripted_sites import run_config
 
 

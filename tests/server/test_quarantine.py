@@ -15,7 +15,7 @@ from fedmedpeft.exchange import Contract, EncodedState, Scores, VisitRequest
 from fedmedpeft.exchange import flower as wire
 from server.courier import Courier
 from server.quarantine import Expected, Quarantined, Vetted, vet_scores, vet_visit
-from tests.flower_doubles import LocalGrid
+from simulations.local_grid import LocalGrid
 from tests.server import scripted_sites as script
 
 HELD = {"train": 10, "val": 20, "test": 20}

@@ -10,7 +10,7 @@ from fedmedpeft.exchange import Scores
 from server.errors import FederationError
 from server.federation import run_federation
 from server.references import wanted_references
-from tests.flower_doubles import LocalGrid
+from simulations.local_grid import LocalGrid
 from tests.server import scripted_sites as script
 
 

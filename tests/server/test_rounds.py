@@ -15,7 +15,7 @@ from server.errors import FederationError
 from server.federation import run_federation
 from server.joining import Site
 from server.rounds import sample_sites
-from tests.flower_doubles import LocalGrid
+from simulations.local_grid import LocalGrid
 from tests.server import scripted_sites as script
 from tests.server.test_quarantine import BAD
 
@@ -136,5 +136,5 @@ def test_two_equal_runs_leave_equal_bytes(tmp_path: Path) -> None:
         sites = script.federation_of(config, 4)
         sites[12].twists[2] = script.raising
         run(config, sites)
-        finished.append((tmp_path / name / "run" / "adapter" / "adapter_model.safetensors").read_bytes())
+        finished.append((tmp_path / name / "run" / "adapter" / "fedmedpeft_adapter.safetensors").read_bytes())
     assert finished[0] == finished[1]

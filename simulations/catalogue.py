@@ -6,12 +6,17 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 
+if TYPE_CHECKING:  # torch is only loaded where something is counted
+    from fedmedpeft.learner import Learner
+
+_AVERAGING = ("exact", "factors", "no")
 _SIZES = {"vit-ti": "ti", "vit-s": "s", "vit-b": "b", "vit-l": "l"}
 
 
@@ -27,15 +32,38 @@ class Setting:
 
 @dataclass(frozen=True)
 class MethodCost:
-    """A method on a backbone. ``share``: of the parameters that full fine-tuning would exchange."""
+    """A method on a backbone.
+
+    Args:
+        name: composition.
+        summary, source: of the methods in it.
+        averaging: what the mean of several sites' states is, for the method in it of which it says least: ``exact``,
+            ``factors`` (near the mean of their models, since what is averaged are factors) or ``no``.
+        dp_capable: DP-SGD can bound what one record does.
+        mergeable: it can be folded into plain weights of the backbone.
+        method_parameters: that a site gives back in one round.
+        trained_parameters: that are trained over the whole run; more where a method trains another part in each round.
+        head_parameters: of the head, in every round.
+        bytes: of values in one round from one site.
+        bytes_if_float16, bytes_if_int8: the same, were they encoded so; this version sends float32.
+        share: of the parameters that full fine-tuning would exchange.
+        needs: what the backbone lacks for it, which then has no numbers; empty where it fits.
+    """
 
     name: str
     summary: str
     source: str
-    method_parameters: int
-    head_parameters: int
-    bytes: int
-    share: float
+    averaging: str
+    dp_capable: bool
+    mergeable: bool
+    method_parameters: int = 0
+    trained_parameters: int = 0
+    head_parameters: int = 0
+    bytes: int = 0
+    bytes_if_float16: int = 0
+    bytes_if_int8: int = 0
+    share: float = 0.0
+    needs: str = ""
 
 
 def settings() -> list[Setting]:
@@ -52,17 +80,18 @@ def method_options(name: str) -> list[Setting]:
 
 
 def method_costs(names: Sequence[str], backbone: str, classes: int) -> list[MethodCost]:
-    """Count each composition of ``names`` (all methods where empty), smallest first; no weights are read.
+    """Count each composition of ``names``, smallest first; no weights are read.
+
+    Without ``names`` these are all methods, those that the backbone cannot have being last.
 
     Args:
         backbone: ``vit-ti``, ``vit-s``, ``vit-b``, ``vit-l`` (16-pixel patches, 224 pixels), or as configured.
 
     Raises:
-        ConfigError: an unknown method, option or backbone.
+        ConfigError: an unknown method, option or backbone, or a method of ``names`` that the backbone cannot have.
     """
     from fedmedpeft.backbones import load_record, standard_record
-    from fedmedpeft.components import parse_composition
-    from fedmedpeft.learner import learner_skeleton
+    from fedmedpeft.learner import UnsuitableBackbone, learner_skeleton
     from fedmedpeft.methods import METHODS
 
     local = Path(backbone).is_dir()
@@ -71,20 +100,46 @@ def method_costs(names: Sequence[str], backbone: str, classes: int) -> list[Meth
     full = learner_skeleton(record, "full", labels).manifest().numel()
     costs = []
     for name in names or METHODS.names():
-        manifest = learner_skeleton(record, name, labels).manifest()
-        parts: Any = [METHODS.factory(spec.name) for spec in parse_composition(name)]
-        costs.append(
-            MethodCost(
-                name=name,
-                summary="; ".join(part.summary for part in parts),
-                source="; ".join(part.source for part in parts),
-                method_parameters=manifest.numel("method"),
-                head_parameters=manifest.numel("head"),
-                bytes=manifest.nbytes,
-                share=manifest.numel() / full,
-            )
-        )
-    return sorted(costs, key=lambda cost: (cost.bytes, cost.name))
+        try:
+            costs.append(_cost(name, learner_skeleton(record, name, labels), full))
+        except ConfigError as refusal:
+            if names:
+                raise
+            needs = refusal.needs if isinstance(refusal, UnsuitableBackbone) else "other options than its defaults"
+            costs.append(MethodCost(name, **_described(name), needs=needs))
+    return sorted(costs, key=lambda cost: (bool(cost.needs), cost.bytes, cost.name))
+
+
+def _cost(name: str, learner: Learner, full: int) -> MethodCost:
+    manifest = learner.rotation.largest_part(learner.manifest())
+    return MethodCost(
+        name=name,
+        **_described(name),
+        method_parameters=manifest.numel("method"),
+        trained_parameters=learner.manifest().numel("method"),
+        head_parameters=manifest.numel("head"),
+        bytes=manifest.nbytes,
+        bytes_if_float16=manifest.payload("float16"),
+        bytes_if_int8=manifest.payload("int8"),
+        share=manifest.numel() / full,
+    )
+
+
+def _described(composition: str) -> dict[str, Any]:
+    """What its methods are, where they come from, and what can be done with them."""
+    from fedmedpeft.components import parse_composition
+    from fedmedpeft.methods import METHODS
+
+    specs = parse_composition(composition)
+    factories: Any = [METHODS.factory(spec.name) for spec in specs]
+    methods = [METHODS.build(spec) for spec in specs]
+    return {
+        "summary": "; ".join(factory.summary for factory in factories),
+        "source": "; ".join(factory.source for factory in factories),
+        "averaging": max((method.averaging for method in methods), key=_AVERAGING.index),
+        "dp_capable": all(method.dp_capable for method in methods),
+        "mergeable": all(method.mergeable for method in methods),
+    }
 
 
 def as_json(rows: Sequence[Setting | MethodCost]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from simulations import options
+
+if TYPE_CHECKING:
+    from simulations.catalogue import MethodCost
 
 
 def config(as_json: options.AsJson = False) -> None:
@@ -35,13 +38,16 @@ def methods(
 ) -> None:
     """Every PEFT method: what it is, and what it exchanges per round and direction on a backbone.
 
-    Method and head are counted apart, since the head is most of what a small method moves.
+    Method and head are counted apart, since the head is most of what a small method moves. With a method's name: its
+    source and options too. --json has it all.
 
     Examples:
 
       fedmedpeft methods --backbone vit-l --classes 9
 
       fedmedpeft methods 'lora(rank=4)+vpt-deep'
+
+      fedmedpeft methods peft:vera
     """
     from fedmedpeft.components import parse_composition
     from simulations import catalogue
@@ -51,15 +57,42 @@ def methods(
     if as_json:
         typer.echo(catalogue.as_json(costs))
         return
-    rows = []
+    peft = [c for c in costs if c.name.startswith("peft:")] if not name else []
+    for title, group in (("Methods", [c for c in costs if c not in peft]), ("Methods of Hugging Face peft", peft)):
+        if group:
+            rows = [_row(cost) for cost in group]
+            show_table(f"{title} on {backbone}, {classes} classes", _COLUMNS, rows, numbers_from=5)
+    for c in costs if name else ():
+        typer.echo(f"Source: {c.source}")
+    typer.echo(_LEGEND)
+    typer.echo("* bytes if encoded so (int8: with one scale for each tensor); this version sends float32.")
     for c in costs:
-        numbers = [f"{count:,}" for count in (c.method_parameters, c.head_parameters, c.bytes)]
-        rows.append([c.name, c.summary, c.source, *numbers, f"{100 * c.share:.3g} %"])
-    columns = ("method", "what it is", "source", "parameters", "head", "bytes (fp32)", "of full")
-    show_table(f"Methods on {backbone}, {classes} classes", columns, rows, numbers_from=3)
+        if c.trained_parameters > c.method_parameters:
+            trained = f"{c.trained_parameters:,}"
+            typer.echo(f"{c.name}: parameters of one round; over a run up to {trained} take turns.")
     for spec in parse_composition(name) if name else ():
         chosen = [(o.key, o.type, repr(o.default), o.meaning) for o in catalogue.method_options(spec.name)]
         if chosen:
             show_table(f"Options of {spec.name}", ("option", "type", "default", "meaning"), chosen, numbers_from=4)
         else:
             typer.echo(f"{spec.name} has no options.")
+
+
+_COLUMNS = (
+    "method", "what it is", "averaging", "DP", "merges",
+    "parameters", "head", "bytes (fp32)", "fp16*", "int8*", "of full",
+)  # fmt: skip
+_LEGEND = (
+    "averaging: the mean of several sites' states is that of their models (exact), or only near it, being that of "
+    "factors (factors). DP: differential privacy can bound what one record does. merges: it folds into plain weights "
+    "(fedmedpeft merge)."
+)
+
+
+def _row(cost: MethodCost) -> list[str]:
+    words = [cost.averaging, *("yes" if trait else "no" for trait in (cost.dp_capable, cost.mergeable))]
+    counts = (cost.method_parameters, cost.head_parameters, cost.bytes, cost.bytes_if_float16, cost.bytes_if_int8)
+    numbers = [*(f"{count:,}" for count in counts), f"{100 * cost.share:.3g} %"]
+    if cost.needs:
+        numbers = [f"needs {cost.needs}", *[""] * (len(numbers) - 1)]
+    return [cost.name, cost.summary, *words, *numbers]

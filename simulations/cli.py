@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
-from simulations import catalogue_cli, evaluate_cli, options, partition_cli
+from simulations import catalogue_cli, compare_cli, evaluate_cli, merge_cli, options, partition_cli
 
 app = typer.Typer(no_args_is_help=True)
 app.command()(catalogue_cli.config)
 app.command()(catalogue_cli.methods)
 app.command()(evaluate_cli.evaluate)
+app.command()(merge_cli.merge)
+app.command()(compare_cli.compare)
 app.add_typer(partition_cli.app, name="partition")
 
 _RUN_EXAMPLES = """

@@ -44,7 +44,7 @@ def evaluate_run(
     learner = load_learner(run.adapter, backbone, device)
     relabel = _relabelling(learner, federation.source.table.classes)
     preprocessing = learner.backbone.record.preprocessing
-    general = {name: trainable.parameter.detach().clone() for name, trainable in learner.trainables.items()}
+    general = {name: tensor.detach().clone() for name, tensor in _values(learner).items()}
     results, logits, labels = [], [], []
     for site in federation.partition.sites:
         data = load_site(
@@ -77,16 +77,22 @@ def _relabelling(learner: Learner, classes: Sequence[str]) -> torch.Tensor:
     return torch.tensor([known.index(name) for name in classes])
 
 
+def _values(learner: Learner) -> dict[str, torch.Tensor]:
+    """All that differs between sites' models, by name: what is trained, and statistics."""
+    return {name: trainable.parameter for name, trainable in learner.trainables.items()} | learner.kept()
+
+
 @torch.no_grad()
 def _put(learner: Learner, values: dict[str, torch.Tensor]) -> None:
+    places = _values(learner)
     for name, value in values.items():
-        trainable = learner.trainables.get(name)
-        if trainable is None or trainable.parameter.shape != value.shape:
+        place = places.get(name)
+        if place is None or place.shape != value.shape:
             raise ConfigError(
                 f"What stayed at the site has '{name}' of shape {tuple(value.shape)}, which the adapter's model lacks. "
                 "Evaluate the shared model."
             )
-        trainable.parameter.copy_(value)
+        place.copy_(value)
 
 
 @torch.no_grad()

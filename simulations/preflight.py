@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 from fedmedpeft.data import PartitionManifest, Source, build_source
 from fedmedpeft.data.run_partition import check_partition_name, partition_for
+
+PARTITION_FILE = "partition.json"
+"""Who had which images, saved by `fedmedpeft run`, which sees all data; a server that does not has only its hash."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +45,28 @@ def check_components(federation: Federation) -> None:
     """Derive what will be exchanged, from method and backbone but without weights, and build the strategy.
 
     Raises:
-        ConfigError: an unknown component or option, no such backbone, no such device, or too few sites.
+        ConfigError: an unknown component or option, no such backbone, device or adapter to start from, too few sites,
+            or a strategy that does not go with the method.
     """
     from fedmedpeft.backbones import load_record
-    from server.joining import exchanged_manifest
-    from server.strategies import build_strategy, fewest_sites
+    from fedmedpeft.starting_state import adapter_in
+    from server.joining import exchanged
+    from server.strategies import build_strategy, check_rotation, fewest_sites
 
     config = federation.config
-    least = fewest_sites(build_strategy(config.strategy))
+    if config.start_from:
+        adapter_in(Path(config.start_from))
+    strategy = build_strategy(config.strategy)
+    least = fewest_sites(strategy)
     if config.mode == "federated" and least > federation.sites:
         raise ConfigError(
             f"strategy='{config.strategy}' needs {least} sites, there are {federation.sites}. "
             "Choose another strategy or other options, or more sites."
         )
     record = load_record(config.backbone, revision=config.backbone_revision, image_size=config.image_size)
-    exchanged_manifest(config, record, federation.source.table.classes)
+    _, rotation = exchanged(config, record, federation.source.table.classes)
+    if config.mode == "federated":
+        check_rotation(strategy, rotation, config.strategy)
     _check_device(config.device)
 
 

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import typer
 
@@ -16,11 +12,9 @@ from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 from simulations.environment import flower_home, flower_settings
 from simulations.launch import Launch, run
-from simulations.preflight import Federation, check_components, plan_federation
-from simulations.saved_run import PARTITION_FILE
+from simulations.preflight import PARTITION_FILE, Federation, check_components, plan_federation
+from simulations.stopping import stopped_once
 from simulations.superlink import LaunchError
-
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def run_command(
@@ -43,7 +37,7 @@ def run_command(
         _show(launch)
         return
     typer.echo(_announcement(federation))
-    with _stopped_once():
+    with stopped_once("Stopping the run and Flower's processes ..."):
         outcome = run(launch, typer.echo, verbose=verbose)
     if outcome.directory is None:
         raise LaunchError(f"{outcome.reason} (log: {outcome.log})")
@@ -58,24 +52,6 @@ def _announcement(federation: Federation) -> str:
         f"Data: {federation.source.description}\nRun: {config.mode}, {what}\n"
         "Starting Flower's simulation, which takes about half a minute ..."
     )
-
-
-@contextmanager
-def _stopped_once() -> Iterator[None]:
-    """Ctrl-C, ``kill`` and a closing terminal all clean up first; asking again does not interrupt that."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        for sign in _STOPPING:
-            signal.signal(sign, signal.SIG_IGN)
-        typer.echo("Stopping the run and Flower's processes ...", err=True)
-        raise KeyboardInterrupt
-
-    before = {sign: signal.signal(sign, stop) for sign in _STOPPING}
-    try:
-        yield
-    finally:
-        for sign, handler in before.items():
-            signal.signal(sign, handler)
 
 
 def _show(launch: Launch) -> None:

@@ -11,13 +11,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from fedmedpeft.adapter_file import CONFIG_FILE, read_adapter
+from fedmedpeft.adapter_file import CONFIG_FILE, is_adapter, read_adapter
 from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 from fedmedpeft.data import PartitionManifest
-
-PARTITION_FILE = "partition.json"
-"""Who had which images, saved by `fedmedpeft run`, which sees all data; a server that does not has only its hash."""
+from fedmedpeft.methods import stays_at_sites
+from simulations.preflight import PARTITION_FILE
 
 Kept = Literal["nothing", "personal", "own"]
 """Which of a site's tensors replace the federated ones: none, the parts that were never exchanged, or all of the site's
@@ -39,8 +38,8 @@ class SavedRun:
             ConfigError: it is neither.
         """
         path = path.absolute()
-        adapter = path if (path / CONFIG_FILE).is_file() else path / "adapter"
-        if not (adapter / CONFIG_FILE).is_file():
+        adapter = path if is_adapter(path) else path / "adapter"
+        if not is_adapter(adapter):
             raise ConfigError(f"'{path}' is neither a run with an adapter nor an adapter: it has no {CONFIG_FILE}.")
         run = adapter.parent
         return cls(run if (run / "config.toml").is_file() else None, adapter)
@@ -58,8 +57,9 @@ class SavedRun:
             ) from None
 
     def personal_of_adapter(self) -> tuple[str, ...]:
-        """The parts that the adapter does not hold. Raises ConfigError where it cannot be read."""
-        return read_adapter(self.adapter).config.personal
+        """What the adapter does not hold. Raises ConfigError where it cannot be read."""
+        config = read_adapter(self.adapter).config
+        return stays_at_sites(config.method, config.personal)
 
     def kept(self, site: str, kind: Kept) -> dict[str, torch.Tensor]:
         """What stayed at ``site`` by name of the parameter; empty where nothing of this kind is here."""

@@ -73,6 +73,7 @@ def _absolute(config: RunConfig) -> dict[str, str]:
         "data": _with_absolute_paths(config.data),
         "partition": _with_absolute_paths(config.partition),
         "backbone": str(backbone.absolute()) if backbone.is_dir() else config.backbone,
+        "start-from": str(Path(config.start_from).expanduser().absolute()) if config.start_from else "",
     }
 
 

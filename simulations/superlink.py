@@ -80,13 +80,9 @@ class LocalSuperLink:
                 self._process.kill()
                 self._process.wait()
             self._process = None
-        marker = f"FLWR_HOME={self.home}"
         # Flower's and Ray's processes watch their parents and leave by themselves, given a moment.
-        if not _wait(lambda: not processes_with(marker), _FAREWELL):
-            for sign in (signal.SIGTERM, signal.SIGKILL):
-                _signal(processes_with(marker), sign)
-                if _wait(lambda: not processes_with(marker), _FAREWELL / 2):
-                    break
+        marker = f"FLWR_HOME={self.home}"
+        end_processes(lambda: processes_with(marker) + processes_in(self.directory), _FAREWELL)
 
     def _wait_until_healthy(self, port: int) -> None:
         assert self._process is not None
@@ -107,6 +103,31 @@ def processes_with(marker: str) -> list[int]:
         if marker.encode() in content.split(b"\0"):
             found.append(int(entry.parent.name))
     return [pid for pid in found if pid != os.getpid()]
+
+
+def processes_in(directory: Path) -> list[int]:
+    """Ids of this user's processes that work in ``directory``, even if it is deleted; empty where there is no /proc.
+
+    Ray's own agents write their title over their environment, so this is all that tells whose they are.
+    """
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cwd"):
+        try:
+            place = str(entry.readlink())
+        except OSError:
+            continue
+        if place.removesuffix(" (deleted)") == str(directory):
+            found.append(int(entry.parent.name))
+    return [pid for pid in found if pid != os.getpid()]
+
+
+def end_processes(find: Callable[[], list[int]], patience: float) -> None:
+    """Give the processes that ``find`` finds ``patience`` seconds to leave by themselves, then end them."""
+    if not _wait(lambda: not find(), patience):
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            _signal(find(), sign)
+            if _wait(lambda: not find(), _FAREWELL / 2):
+                break
 
 
 def _signal(pids: list[int], sign: signal.Signals) -> None:

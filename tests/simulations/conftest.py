@@ -4,10 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from clients.app import app
 from fedmedpeft.config import RunConfig
-from server.federation import run_federation
-from tests.flower_doubles import LocalGrid
+from simulations import in_process
 
 SITES = 3
 
@@ -31,8 +29,7 @@ def tiny_config(backbone: Path, runs_dir: Path, **changes: object) -> RunConfig:
 
 def run_in_process(config: RunConfig) -> Path:
     """The real ServerApp's loop against the real ClientApp, without Ray; returns the run's directory."""
-    nodes = dict.fromkeys(range(10, 10 + config.sites), app)
-    return run_federation(config, LocalGrid(nodes, config.to_mapping(), simulated=True), lambda line: None).path
+    return in_process.run_in_process(config, config.sites, lambda line: None)
 
 
 @pytest.fixture(scope="session")

@@ -31,11 +31,31 @@ def test_counts_on_vit_base_are_the_published_ones() -> None:
     assert costs["head"].share == pytest.approx(7690 / (85_798_656 + 7690))
 
 
+def test_bytes_if_encoded_otherwise() -> None:
+    """301,064 numbers in 50 tensors: four, two or one byte each, the last with a scale for each tensor."""
+    (cost,) = catalogue.method_costs(["lora"], "vit-b", 8)
+    assert (cost.bytes, cost.bytes_if_float16, cost.bytes_if_int8) == (1_204_256, 602_128, 301_264)
+
+
 def test_all_methods_smallest_first_on_any_backbone(tiny_backbone: Path) -> None:
     costs = catalogue.method_costs([], str(tiny_backbone), 2)
     assert {c.name for c in costs} == set(METHODS.names())
-    assert [c.bytes for c in costs] == sorted(c.bytes for c in costs)
+    counted = [c.bytes for c in costs if not c.needs]
+    assert counted == sorted(counted)
+    assert min(counted) > 0
     assert all(c.summary and c.source for c in costs)
+
+
+def test_methods_that_a_backbone_cannot_have_come_last_with_what_they_need(
+    tiny_backbone: Path, tiny_clip_pair: Path
+) -> None:
+    needs = {c.name: c.needs for c in catalogue.method_costs([], str(tiny_backbone), 2)}
+    assert needs["textual-prompts"] == "text tower"
+    assert list(needs.values()) == sorted(needs.values(), key=bool)
+    (cost,) = catalogue.method_costs(["textual-prompts"], str(tiny_clip_pair), 2)
+    assert (cost.method_parameters, cost.head_parameters, cost.needs) == (4 * 8, 0, "")
+    with pytest.raises(ConfigError, match="acts on 'text tower', which backbone 'vit-b/16' \\(a vit\\) does not have"):
+        catalogue.method_costs(["textual-prompts"], "vit-b", 2)
 
 
 def test_a_composition_is_counted_as_a_whole(tiny_backbone: Path) -> None:
@@ -56,3 +76,22 @@ def test_options_of_a_method() -> None:
 
 def test_json_holds_the_same() -> None:
     assert {row["key"] for row in json.loads(catalogue.as_json(catalogue.settings()))} == set(RunConfig().to_mapping())
+
+
+@pytest.mark.parametrize(
+    ("method", "averaging", "dp_capable", "mergeable"),
+    [
+        ("layernorm", "exact", True, True),
+        ("lora", "factors", True, True),
+        ("lora+layernorm", "factors", True, True),
+        ("vpt-deep", "exact", True, False),
+        ("layernorm+vpt-deep", "exact", True, False),
+        ("peft:ia3", "exact", False, True),
+        ("lora+peft:lily(targets='o')", "factors", False, False),
+    ],
+)
+def test_what_can_be_done_with_a_composition(
+    tiny_backbone: Path, method: str, averaging: str, dp_capable: bool, mergeable: bool
+) -> None:
+    (cost,) = catalogue.method_costs([method], str(tiny_backbone), 2)
+    assert (cost.averaging, cost.dp_capable, cost.mergeable) == (averaging, dp_capable, mergeable)

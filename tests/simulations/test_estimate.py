@@ -21,6 +21,10 @@ _STRINGS = 100
         {"references": "none", "personal": "head", "strategy": "fedprox(mu=0.1)"},
         {"references": "none", "sampling-fraction": 0.5},
         {"mode": "local-only"},
+        {"references": "none", "method": "sba", "rounds": 4},
+        {"references": "none", "method": "sba", "rounds": 6, "sampling-fraction": 0.3, "min-sites": 1},
+        {"references": "none", "method": "sba(per_site=true, persist=false)", "rounds": 4, "sampling-fraction": 0.5},
+        {"references": "local-only", "method": "lora+sba(order=cyclic, blocks=2)", "personal": "head"},
     ],
 )
 def test_it_is_what_a_run_measures(tiny_backbone: Path, tmp_path: Path, changes: dict[str, object]) -> None:

@@ -128,3 +128,17 @@ def test_another_partition_than_the_run_s_is_refused(tiny_backbone: Path, tmp_pa
     partition.save(directory / "partition.json")
     saved = run.config().model_copy(update={"partition": run.partition_spec()})
     assert plan_federation(saved).partition.hash() == partition.hash()
+
+
+def test_statistics_of_each_site_belong_to_its_model(tiny_resnet: Path, tmp_path: Path) -> None:
+    method = "batchnorm(statistics='site')"
+    directory = run_in_process(tiny_config(tiny_resnet, tmp_path, method=method, references="none"))
+    shared, personal, own = (_evaluate(directory, kept=kept) for kept in ("nothing", "personal", "own"))
+    with (directory / "sites.csv").open() as file:
+        last = {row["site"]: row for row in csv.DictReader(file) if row["outcome"] == "evaluated"}
+    for site, row in last.items():
+        assert personal[site].evaluation.loss == pytest.approx(float(row["received_test_loss"]), rel=1e-5)
+        assert len({found[site].evaluation.loss for found in (shared, personal, own)}) == 3
+    assert not any("running" in tensor.name for tensor in read_adapter(directory / "adapter").config.tensors)
+    assert SavedRun.find(directory).personal_of_adapter() == ("statistics of batchnorm",)
+    assert "statistics of batchnorm: these parts stayed" in (directory / "MODEL_CARD.md").read_text()

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from fedmedpeft.adapter_file import read_adapter
 from simulations.superlink import processes_with
@@ -56,6 +57,23 @@ def test_a_run_through_flower_s_simulation(tmp_path: Path) -> None:
     assert "pid=" not in done.stdout
     assert _leftovers(tmp_path / "home") == []
     assert list((tmp_path / "home" / "launches").iterdir()) == []
+
+
+def test_a_run_whose_rounds_move_a_part_through_flower_s_simulation(tmp_path: Path, tiny_backbone: Path) -> None:
+    """Sites are asked in any process: what they keep between rounds must be the same as in one."""
+    method = {"method": "sba(per_site=true)", "references": "none"}
+    expected = run_in_process(tiny_config(tiny_backbone, tmp_path / "here", rounds=3, **method))
+    settings = tiny_config(tiny_backbone, tmp_path / "mine", rounds=3, **method).to_mapping()
+    file = tmp_path / "run.toml"
+    file.write_text(tomli_w.dumps(settings))
+    done = _run(tmp_path / "home", "--config", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    rounds = [(tmp_path / place / "tiny" / "rounds.csv").read_text().splitlines() for place in ("here", "mine")]
+    drawn = [[line.rpartition(",")[2] for line in lines] for lines in rounds]
+    assert drawn[0] == drawn[1]
+    ours, theirs = (read_adapter(path / "adapter").state for path in (tmp_path / "mine" / "tiny", expected))
+    for part, vector in ours.vectors.items():
+        assert vector == pytest.approx(theirs.vectors[part], abs=1e-3)
 
 
 def test_a_run_that_fails_inside_the_server_app_is_a_failure(tmp_path: Path, tiny_backbone: Path) -> None:

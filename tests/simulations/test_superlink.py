@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from simulations import superlink
-from simulations.superlink import LaunchError, LocalSuperLink, processes_with
+from simulations.superlink import LaunchError, LocalSuperLink, processes_in, processes_with
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc on this system")
 
@@ -48,6 +48,18 @@ def test_everything_that_it_started_ends_with_it(tmp_path: Path, monkeypatch: py
         assert connection["launch"]["address"].startswith("127.0.0.1:")
         assert connection["default"] == "launch"
     assert processes_with(marker) == []
+
+
+@needs_proc
+def test_a_process_that_hides_its_environment_is_known_by_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Ray's agents do, whose title covers it."""
+    monkeypatch.setattr(superlink, "_FAREWELL", 0.6)
+    server = _SERVER.format(python=sys.executable).replace("start_new_session=True", "start_new_session=True, env={}")
+    with _superlink(tmp_path, server):
+        assert len(processes_in(tmp_path / "cwd")) > len(processes_with(f"FLWR_HOME={tmp_path}"))
+    assert processes_in(tmp_path / "cwd") == []
 
 
 def test_one_that_does_not_come_up_is_an_error_with_its_log(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Several runs compared: methods x seeds x partitions, and what comes of it."""

@@ -1,7 +1,8 @@
-"""The result of a run as two files: ``adapter_model.safetensors`` and ``adapter_config.json``.
+"""The result of a run as two files: ``fedmedpeft_adapter.safetensors`` and ``fedmedpeft_adapter.json``.
 
 The tensors have their canonical names; the configuration says everything that is needed to put them back into the same
-backbone, and enough to notice that a file was damaged or belongs to something else.
+backbone, and enough to notice that a file was damaged or belongs to something else. Hugging Face's own files may lie
+beside them (``hf_adapter.py``).
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
@@ -23,8 +24,10 @@ from fedmedpeft.exchange.manifest import Manifest, Part, TensorSpec
 from fedmedpeft.exchange.peft_state import PeftState
 
 FORMAT: Final = "fedmedpeft-adapter"
-FORMAT_VERSION: Final = 1
-TENSORS_FILE, CONFIG_FILE = "adapter_model.safetensors", "adapter_config.json"
+FORMAT_VERSION: Final = 2
+TENSORS_FILE, CONFIG_FILE = "fedmedpeft_adapter.safetensors", "fedmedpeft_adapter.json"
+HF_CONFIG_FILE = "adapter_config.json"
+"""The name in Hugging Face's format; version 1 of this one used it too."""
 
 
 class AdapterTensor(BaseModel):
@@ -38,7 +41,7 @@ class AdapterTensor(BaseModel):
 
 
 class AdapterConfig(BaseModel):
-    """``adapter_config.json``.
+    """``fedmedpeft_adapter.json``.
 
     Attributes:
         method: composition as configured, such as ``lora(rank=8)``.
@@ -59,7 +62,7 @@ class AdapterConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["fedmedpeft-adapter"] = FORMAT
-    format_version: Literal[1] = FORMAT_VERSION
+    format_version: Literal[2] = FORMAT_VERSION
     method: str
     personal: tuple[str, ...] = ()
     classes: tuple[str, ...]
@@ -126,6 +129,7 @@ def read_adapter(directory: Path | str) -> SavedAdapter:
         ConfigError: not there, of another program or format version, or damaged.
     """
     directory = Path(directory)
+    _refuse_other_formats(directory)
     config = _read_config(directory / CONFIG_FILE)
     path = directory / TENSORS_FILE
     try:
@@ -147,16 +151,33 @@ def read_adapter(directory: Path | str) -> SavedAdapter:
 _BELONG = "Copy both files again from the same run."
 
 
+def is_adapter(directory: Path) -> bool:
+    """Whether there is an adapter, of this or of another version or program; reading it says what is wrong."""
+    return (directory / CONFIG_FILE).is_file() or (directory / HF_CONFIG_FILE).is_file()
+
+
+def _refuse_other_formats(directory: Path) -> None:
+    """Raise ConfigError where there are only the files of version 1, or of Hugging Face."""
+    path = directory / HF_CONFIG_FILE
+    if (directory / CONFIG_FILE).is_file() or not path.is_file():
+        return
+    content = _json(path)
+    if content.get("format") == FORMAT:
+        writer = content.get("fedmedpeft", "unknown")
+        raise ConfigError(
+            f"Adapter: '{directory}' has an older format, written by fedmedpeft {writer}; "
+            f"this one ({__version__}) reads format_version={FORMAT_VERSION}. Load it with the version that wrote it."
+        )
+    raise ConfigError(
+        f"Adapter: '{directory}' was not written by fedmedpeft: it holds a Hugging Face PEFT adapter. Load it with "
+        f"peft.PeftModel, or start a run from it: start-from='{directory}'."
+    )
+
+
 def _read_config(path: Path) -> AdapterConfig:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"Adapter: '{path}' cannot be read ({error.strerror}). Expected a run's adapter/.") from None
-    except ValueError:
-        raise ConfigError(f"Adapter: '{path}' is not JSON. Copy it again from the run.") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        foreign = " (a Hugging Face PEFT adapter)" if isinstance(content, dict) and "peft_type" in content else ""
-        raise ConfigError(f"Adapter: '{path}' was not written by fedmedpeft{foreign}; expected format='{FORMAT}'.")
+    content = _json(path)
+    if content.get("format") != FORMAT:
+        raise ConfigError(f"Adapter: '{path}' was not written by fedmedpeft; expected format='{FORMAT}'.")
     version = content.get("format_version")
     if version != FORMAT_VERSION:
         raise ConfigError(
@@ -167,3 +188,14 @@ def _read_config(path: Path) -> AdapterConfig:
         return AdapterConfig.model_validate(content)
     except ValidationError as error:
         raise ConfigError(f"Adapter: '{path}' is damaged: {explain(error)}.") from None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """The object in a file; an empty one where it holds anything else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"Adapter: '{path}' cannot be read ({error.strerror}). Expected a run's adapter/.") from None
+    except ValueError:
+        raise ConfigError(f"Adapter: '{path}' is not JSON. Copy it again from the run.") from None
+    return content if isinstance(content, dict) else {}

@@ -18,6 +18,8 @@ _ROOMS = {
     "estimate": "simulations.cli",
     "partition": "simulations.cli",
     "evaluate": "simulations.cli",
+    "merge": "simulations.cli",
+    "compare": "simulations.cli",
     "runs": "server.cli",
 }
 """Command -> the module whose ``app`` has it, in the order of ``--help``."""

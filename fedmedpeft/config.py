@@ -49,6 +49,10 @@ class RunConfig(BaseModel):
         description="what stays at each site: none, or head and methods of the composition, comma-separated; "
         "auto: layernorm where it is composed with another method",
     )
+    start_from: str = Field(
+        "",
+        description="directory of an adapter that every site starts from: an earlier run's, or a Hugging Face LoRA",
+    )
 
     data: str = Field(
         "phantoms(scanners=4, images=640)",
@@ -74,6 +78,9 @@ class RunConfig(BaseModel):
         0.0, ge=0, description="AdamW step size of the method; 0: each method's own recommendation"
     )
     head_learning_rate: float = Field(5e-3, gt=0, description="AdamW step size of the head")
+    learning_rate_scale: float = Field(
+        1.0, gt=0, description="multiplies every step size, of methods and head; what `compare` searches over"
+    )
     weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay")
     warmup_fraction: float = Field(0.1, ge=0, lt=1, description="share of all steps over which the step size rises")
     schedule: Literal["cosine", "constant"] = Field("cosine", description="step size over the whole run, after warm-up")

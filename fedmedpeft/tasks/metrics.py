@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.integer]
@@ -52,6 +51,9 @@ def classification_metrics(labels: IntArray, scores: FloatArray) -> dict[str, fl
 
 def _auroc(labels: IntArray, scores: FloatArray) -> float:
     """One-against-rest area under the ROC curve, averaged over the classes that are present and not alone."""
+    # Imported here: it takes a second, and a server, which computes no such area, starts with every run.
+    from sklearn.metrics import roc_auc_score
+
     areas = [
         roc_auc_score(labels == index, scores[:, index])
         for index in range(scores.shape[1])

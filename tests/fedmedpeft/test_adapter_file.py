@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from fedmedpeft.adapter_file import CONFIG_FILE, TENSORS_FILE, read_adapter, save_adapter
+from fedmedpeft.adapter_file import CONFIG_FILE, HF_CONFIG_FILE, TENSORS_FILE, read_adapter, save_adapter
 from fedmedpeft.backbones import standard_record
 from fedmedpeft.components import ConfigError
 from fedmedpeft.exchange import Manifest, PeftState, TensorSpec
@@ -76,14 +76,20 @@ def _flip_last_bit(directory: Path) -> None:
     (directory / TENSORS_FILE).write_bytes(bytes(content))
 
 
+def _becomes_a_hugging_face_adapter(directory: Path) -> None:
+    (directory / CONFIG_FILE).unlink()
+    (directory / HF_CONFIG_FILE).write_text('{"peft_type": "LORA"}')
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda d: (d / CONFIG_FILE).unlink(), "cannot be read"),
         (lambda d: (d / CONFIG_FILE).write_text("{"), "not JSON"),
         (lambda d: (d / CONFIG_FILE).write_text("[]"), "not written by fedmedpeft;"),
-        (lambda d: (d / CONFIG_FILE).write_text('{"peft_type": "LORA"}'), "Hugging Face PEFT"),
-        (_edit(format_version=2), "format_version=2"),
+        (lambda d: (d / CONFIG_FILE).rename(d / HF_CONFIG_FILE), "older format, written by fedmedpeft 0"),
+        (_becomes_a_hugging_face_adapter, "Hugging Face PEFT adapter.*start-from="),
+        (_edit(format_version=3), "format_version=3"),
         (_edit(format_version=..., fedmedpeft="0.0.1"), "version that wrote it: 0.0.1"),
         (_edit(classes=...), "damaged: classes"),
         (_edit(surprise=1), "damaged: surprise"),

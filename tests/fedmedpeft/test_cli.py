@@ -11,7 +11,7 @@ from fedmedpeft.components import ConfigError
 from fedmedpeft.data import DataError
 from simulations.superlink import LaunchError
 
-_COMMANDS = ("run", "config", "methods", "estimate", "partition", "evaluate", "runs")
+_COMMANDS = ("run", "config", "methods", "estimate", "partition", "evaluate", "merge", "compare", "runs")
 
 
 def test_help_lists_every_command_without_loading_torch() -> None:

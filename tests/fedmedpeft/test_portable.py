@@ -12,8 +12,8 @@ from fedmedpeft.adapter_file import save_adapter
 from fedmedpeft.backbones import load_backbone
 from fedmedpeft.components import ConfigError
 from fedmedpeft.learner import Learner
-from fedmedpeft.methods import METHODS
 from fedmedpeft.tasks import Classification
+from tests.every_method import BACKBONES, EVERY_METHOD, cases
 
 
 def _trained(directory: Path, method: str, seed: int = 4) -> Learner:
@@ -36,9 +36,11 @@ def _save(learner: Learner, method: str, directory: Path, personal: tuple[str, .
     )
 
 
-@pytest.mark.parametrize("method", [*METHODS.names(), "lora(rank=2)+vpt-deep(tokens=3)"])
-def test_outputs_are_those_of_the_run(tiny_backbone: Path, tmp_path: Path, method: str) -> None:
-    learner = _trained(tiny_backbone, method)
+@pytest.mark.parametrize(("backbone", "method"), cases([*EVERY_METHOD, "lora(rank=2)+vpt-deep(tokens=3)"]))
+def test_outputs_are_those_of_the_run(
+    tmp_path: Path, backbone: str, method: str, request: pytest.FixtureRequest
+) -> None:
+    learner = _trained(request.getfixturevalue(BACKBONES[backbone]), method)
     _save(learner, method, tmp_path)
     images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
     with torch.no_grad():

@@ -110,7 +110,9 @@ class SiteWorker:
         began = time.perf_counter()
         kept = self.store.load(request.run)
         received = whole_state(request, self.learner.rotation, self.contract, self.initial, kept)
-        self._enter(received, kept)
+        rotation = self.learner.rotation
+        back = frozenset() if rotation.persist or request.last else rotation.resting(train)
+        self._enter(received, kept, back)
         trainer = LocalTrainer(self.learner, self.config, proximal=request.proximal, cache=self.features)
         splits = ("val", "test") if request.last else ("val",)
         before = {name: _scores(trainer.evaluate(self._splits()[name])) for name in splits}
@@ -121,7 +123,7 @@ class SiteWorker:
             with self.learner.taking_turns(train):
                 result = self._train(trainer, request.round, kept)
             self._refuse_divergence()
-            state = self.learner.export(self.learner.rotation.part(self.contract.manifest, train)).encode()
+            state = self.learner.export(rotation.part(self.contract.manifest, train)).encode()
             self._keep(request.run, trainer, received)
         return VisitReply(
             site=self.data.site,
@@ -209,13 +211,16 @@ class SiteWorker:
         if not all(torch.isfinite(tensor).all() for tensor in self.learner.kept().values()):
             raise SiteError(Refusal.TRAINING, "training diverged (statistics are not finite); lower learning-rate")
 
-    def _enter(self, state: PeftState, kept: dict[str, torch.Tensor]) -> None:
-        """Put the learner into this site's state: the global one, this site's personal parts and its statistics."""
+    def _enter(self, state: PeftState, kept: dict[str, torch.Tensor], back: frozenset[str]) -> None:
+        """Put the learner into this site's state: the global one, this site's personal parts and its statistics.
+
+        Personal tensors named in ``back`` go back to the start, as the server lets exchanged ones.
+        """
         personal = {name.removeprefix(_PERSONAL): t for name, t in kept.items() if name.startswith(_PERSONAL)}
         self.learner.load(self.initial, state)
         self.learner.load_kept(personal)
         with torch.no_grad():
-            for name in personal.keys() - self.learner.kept().keys():
+            for name in personal.keys() - self.learner.kept().keys() - back:
                 self.learner.trainables[name].parameter.copy_(personal[name])
 
     def _train(self, trainer: LocalTrainer, round_: int, kept: dict[str, torch.Tensor]) -> TrainingResult:

@@ -159,7 +159,11 @@ def explain(error: ValidationError) -> str:
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"])
         message = item["msg"].removeprefix("Value error, ")
-        findings.append(f"{where}={item['input']!r}: {message}" if where else message)
+        if item["type"] == "missing":
+            # What pydantic shows as the input is everything around what is missing.
+            findings.append(f"'{where}' is missing")
+        else:
+            findings.append(f"{where}={item['input']!r}: {message}" if where else message)
     return "; ".join(findings)
 
 

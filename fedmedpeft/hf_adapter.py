@@ -112,8 +112,6 @@ def _plan(saved: AdapterConfig, backbone: Backbone) -> _Plan:
     if isinstance(method, HfPeft):
         seed = method.seed(Initialiser(saved.seed, _CPU))
         places = method.places(backbone)
-        if set(roles_of(method.options.targets, method.kind.known)) & set(NORMS) and norms:
-            raise HfFormatError(f"'{name}' and 'layernorm' train the same LayerNorms")
         return _Plan(places, lambda targets: method.config(targets, seed), norms)
     if isinstance(method, Lora):
         return _Plan(backbone.places(*roles_of(method.options.targets, PROJECTIONS)), _lora_config(method), norms)

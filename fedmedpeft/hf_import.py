@@ -32,7 +32,12 @@ _OLD_NAMES = (
 """How transformers before version 5 called the parts of a ViT, and what they are called now."""
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<factor>[AB])(?:\.default)?\.weight")
 _HEAD = re.compile(r"(.*\.)?classifier\.")
-_UNSUPPORTED = ("rank_pattern", "alpha_pattern", "use_dora", "use_qalora", "lora_bias", "trainable_token_indices")
+_UNSUPPORTED = (
+    "rank_pattern", "alpha_pattern", "use_dora", "use_qalora", "lora_bias", "trainable_token_indices",
+    "use_bdlora", "alora_invocation_tokens", "arrow_config", "kasa_config", "monteclora_config",
+)  # fmt: skip
+_PLAIN_STARTS = (True, False, "gaussian", "eva", "orthogonal")
+"""Values of ``init_lora_weights`` that leave the weights around a LoRA alone; pissa, olora, ... change these."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +122,8 @@ def _read_config(directory: Path) -> dict[str, Any]:
         raise ConfigError(f"start-from='{directory}': {HF_CONFIG_FILE} is not that of a LoRA ({error}).") from None
     used = [name for name in _UNSUPPORTED if config.get(name)]
     used += ["bias"] if config.get("bias", "none") != "none" else []
+    start = config.get("init_lora_weights", True)
+    used += [] if start in _PLAIN_STARTS else [f"init_lora_weights={start!r}"]
     if kind != "LORA" or used:
         what = f"uses {', '.join(used)}" if kind == "LORA" else f"is of type {kind}"
         raise ConfigError(f"start-from='{directory}': the adapter {what}; a run can start from a plain LoRA only.")

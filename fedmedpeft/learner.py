@@ -73,6 +73,7 @@ class Learner(nn.Module):
                 first = Trainable(parameter, (name,), built.learning_rate)
                 trainables[key] = replace(known, owners=(*known.owners, name)) if known else first
         self.head = self._make_head(methods, init, trainables)
+        _refuse_idle(method, trainables, backbone.hidden())
         for trainable in trainables.values():
             trainable.parameter.requires_grad_(True)
         self.trainables = trainables
@@ -105,8 +106,16 @@ class Learner(nn.Module):
         return new_head(self.backbone.feature_size, self.task.outputs, weight, bias)
 
     def manifest(self, without: Iterable[str] = ()) -> Manifest:
-        """Names and shapes of the exchanged tensors; ``without`` leaves out owners whose tensors stay at the site."""
+        """Names and shapes of the exchanged tensors; ``without`` leaves out owners whose tensors stay at the site.
+
+        Raises:
+            ConfigError: the head is to stay, and a method's own tensors are the head.
+        """
         left_out = set(without)
+        if HEAD in left_out and not any(HEAD in trainable.owners for trainable in self.trainables.values()):
+            raise ConfigError(
+                "personal='head': this method brings a head of its own, so there is no other. Name the method instead."
+            )
         return Manifest.of(
             TensorSpec(name, tuple(trainable.parameter.shape), trainable.part)
             for name, trainable in self.trainables.items()
@@ -178,6 +187,15 @@ def _insert(name: str, method: Method, backbone: Backbone, init: Initialiser) ->
         raise UnsuitableBackbone(name, backbone.record, missing) from None
 
 
+def _refuse_idle(method: str, trainables: Mapping[str, Trainable], hidden: Iterable[str]) -> None:
+    """Raise ConfigError where what one method trains lies under a layer of another that lets no gradient through."""
+    for key in sorted(trainables.keys() & set(hidden)):
+        raise ConfigError(
+            f"method='{method}': '{trainables[key].owner}' trains '{key}', which no gradient reaches under the layer "
+            "that a peft:... puts there. Leave one of them out, or give them different targets."
+        )
+
+
 def _rotation(methods: Sequence[tuple[str, Method]], trainables: Mapping[str, Trainable]) -> Rotation:
     """The rotation of the one method that has one; without, nothing takes turns.
 
@@ -189,6 +207,12 @@ def _rotation(methods: Sequence[tuple[str, Method]], trainables: Mapping[str, Tr
         rotation = built.rotation(keys)
         if rotation:
             found[name] = rotation.without(key for key in keys if trainables[key].owners != (name,))
+            empty = [group for group, left in found[name].groups.items() if not left]
+            if empty:
+                raise ConfigError(
+                    f"method: '{name}' has nothing left to train in {empty[0]}, all of which another method trains in "
+                    "every round. Keep one of them."
+                )
     if len(found) > 1:
         raise ConfigError(f"method: {' and '.join(found)} each train another part in each round. Keep one of them.")
     return next(iter(found.values()), Rotation())

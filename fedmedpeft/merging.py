@@ -52,7 +52,8 @@ def merge(learner: Learner, method: str) -> PreTrainedModel:
             f"{classifier.type.__name__}."
         )
     model.load_state_dict(tensors)
-    return model.eval()
+    model.eval()
+    return model
 
 
 def save_merged(learner: Learner, method: str, directory: Path, *, source: str, synthetic: bool) -> str:

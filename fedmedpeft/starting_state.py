@@ -15,7 +15,7 @@ from fedmedpeft.adapter_file import CONFIG_FILE, is_adapter, read_adapter
 from fedmedpeft.components import ComponentSpec, ConfigError, parse_composition
 from fedmedpeft.config import RunConfig
 from fedmedpeft.hf_import import read_hf_lora
-from fedmedpeft.learner import Learner
+from fedmedpeft.learner import HEAD, Learner
 from fedmedpeft.methods import METHODS
 
 _log = logging.getLogger("fedmedpeft.site")
@@ -71,7 +71,8 @@ def _ours(directory: Path, learner: Learner, config: RunConfig) -> Arrays:
             f"this one has {learner.backbone.fingerprint[:12]}."
         )
     run, adapter = _options(config.method), _options(saved.config.method)
-    differ = [name for name, options in adapter.items() if run.get(name) != options]
+    # Every method trains the head: the one that trains nothing else adds nothing that could differ.
+    differ = [name for name, options in adapter.items() if name != HEAD and run.get(name) != options]
     if differ:
         raise ConfigError(
             f"start-from='{directory}' holds '{saved.config.method}', and the run has method='{config.method}': "
@@ -86,7 +87,8 @@ def _ours(directory: Path, learner: Learner, config: RunConfig) -> Arrays:
     tensors = dict(saved.state.tensors())
     if saved.config.classes != learner.task.classes:
         _log.warning("The head starts anew: the adapter's classes are %s", ", ".join(saved.config.classes))
-        heads = {spec.name for spec in saved.state.manifest.tensors if spec.part == "head"}
+        bound = {HEAD, *(name for name in adapter if METHODS.build(_spec(saved.config.method, name)).class_bound)}
+        heads = {name for name, trainable in learner.trainables.items() if trainable.owner in bound}
         tensors = {name: values for name, values in tensors.items() if name not in heads}
     return tensors
 

@@ -165,7 +165,8 @@ def run_name(config: RunConfig, now: datetime) -> str:
     >>> run_name(RunConfig(method="lora(rank=8)", data="phantoms"), datetime(2026, 1, 2, 3, 4, 5))
     'lora-phantoms-20260102-030405'
     """
-    method = "+".join(spec.name for spec in parse_composition(config.method))
+    # A colon (peft:oft) separates paths in many tools, and no Windows file may have one.
+    method = "+".join(spec.name.replace(":", "-") for spec in parse_composition(config.method))
     return f"{method}-{parse_spec(config.data).name}-{now:%Y%m%d-%H%M%S}"
 
 

@@ -49,7 +49,6 @@ def methods(
 
       fedmedpeft methods peft:vera
     """
-    from fedmedpeft.components import parse_composition
     from simulations import catalogue
     from simulations.tables import show_table
 
@@ -57,20 +56,29 @@ def methods(
     if as_json:
         typer.echo(catalogue.as_json(costs))
         return
-    peft = [c for c in costs if c.name.startswith("peft:")] if not name else []
-    for title, group in (("Methods", [c for c in costs if c not in peft]), ("Methods of Hugging Face peft", peft)):
+    of_peft = [cost for cost in costs if cost.name.startswith("peft:") and not name]
+    groups = {"Methods": [cost for cost in costs if cost not in of_peft], "Methods of Hugging Face peft": of_peft}
+    for title, group in groups.items():
         if group:
             rows = [_row(cost) for cost in group]
             show_table(f"{title} on {backbone}, {classes} classes", _COLUMNS, rows, numbers_from=5)
-    for c in costs if name else ():
-        typer.echo(f"Source: {c.source}")
     typer.echo(_LEGEND)
     typer.echo("* bytes if encoded so (int8: with one scale for each tensor); this version sends float32.")
     for c in costs:
         if c.trained_parameters > c.method_parameters:
             trained = f"{c.trained_parameters:,}"
             typer.echo(f"{c.name}: parameters of one round; over a run up to {trained} take turns.")
-    for spec in parse_composition(name) if name else ():
+    if name:
+        typer.echo(f"Source: {costs[0].source}")
+        _show_options(name)
+
+
+def _show_options(composition: str) -> None:
+    from fedmedpeft.components import parse_composition
+    from simulations import catalogue
+    from simulations.tables import show_table
+
+    for spec in parse_composition(composition):
         chosen = [(o.key, o.type, repr(o.default), o.meaning) for o in catalogue.method_options(spec.name)]
         if chosen:
             show_table(f"Options of {spec.name}", ("option", "type", "default", "meaning"), chosen, numbers_from=4)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fedmedpeft.components import ConfigError
+
 if TYPE_CHECKING:
     from simulations.study.executor import Resources
     from simulations.study.plan import Plan
@@ -47,6 +49,8 @@ def compare(
         bool, typer.Option("--report-only", help="Write table and plots from the runs that are there.")
     ] = False,
 ) -> None:
+    if dry_run and report_only:
+        raise ConfigError("--dry-run writes nothing and --report-only writes the report. Give one of them.")
     os.environ["HF_HUB_OFFLINE"] = "0" if online else "1"
     from simulations.study.executor import Resources
     from simulations.study.plan import make_plan
@@ -55,6 +59,8 @@ def compare(
     wanted = read_study(study)
     plan = make_plan(wanted)
     directory = (out or Path("studies") / wanted.name).absolute()
+    if report_only:
+        _refuse_an_empty_report(plan, directory)
     if dry_run:
         from simulations.study.preview import show
 
@@ -75,6 +81,17 @@ def compare(
 
 
 compare.__doc__ = _HELP
+
+
+def _refuse_an_empty_report(plan: Plan, directory: Path) -> None:
+    """A report of nothing would replace one of something, where a setting was changed since."""
+    from simulations.study.cell_directory import CellDirectory
+
+    if all(CellDirectory(directory, cell).state() == "open" for cell in plan.first()):
+        raise ConfigError(
+            f"--report-only: '{directory}' has no run of this study as the file is now. Name the study's directory "
+            "with --out, give the file the settings that its runs had, or run it first without --report-only."
+        )
 
 
 def _run(plan: Plan, directory: Path, parallel: int, resources: Resources, *, retry_failed: bool) -> None:

@@ -35,7 +35,7 @@ from server.references import wanted_references
 from server.rounds import sample_sites
 from server.run_directory import run_name
 from server.strategies import build_strategy, fewest_sites, proximal_of
-from simulations.preflight import Federation
+from simulations.preflight import Federation, check_strategy
 
 Groups = tuple[str, ...]
 
@@ -114,6 +114,7 @@ class _Messages:
         self.classes = federation.source.table.classes
         self.record = load_record(config.backbone, revision=config.backbone_revision, image_size=config.image_size)
         self.manifest, rotation = exchanged(config, self.record, self.classes)
+        check_strategy(federation, rotation)
         self.distribution = Distribution(rotation, config.seed)
         self.run = config.run_name or run_name(config, datetime.now())
         self.strategy = build_strategy(config.strategy)

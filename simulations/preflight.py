@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 from fedmedpeft.data import PartitionManifest, Source, build_source
 from fedmedpeft.data.run_partition import check_partition_name, partition_for
+
+if TYPE_CHECKING:  # torch is only loaded where something is checked with it
+    from fedmedpeft.methods import Rotation
 
 PARTITION_FILE = "partition.json"
 """Who had which images, saved by `fedmedpeft run`, which sees all data; a server that does not has only its hash."""
@@ -51,23 +55,35 @@ def check_components(federation: Federation) -> None:
     from fedmedpeft.backbones import load_record
     from fedmedpeft.starting_state import adapter_in
     from server.joining import exchanged
-    from server.strategies import build_strategy, check_rotation, fewest_sites
 
     config = federation.config
     if config.start_from:
         adapter_in(Path(config.start_from))
+    record = load_record(config.backbone, revision=config.backbone_revision, image_size=config.image_size)
+    _, rotation = exchanged(config, record, federation.source.table.classes)
+    check_strategy(federation, rotation)
+    _check_device(config.device)
+
+
+def check_strategy(federation: Federation, rotation: Rotation) -> None:
+    """Build the strategy and, for a federated run, ask whether it goes with the method and the number of sites.
+
+    Raises:
+        ConfigError: an unknown strategy or option, too few sites, or it needs what the method's rounds do not give.
+    """
+    from server.strategies import build_strategy, check_rotation, fewest_sites
+
+    config = federation.config
     strategy = build_strategy(config.strategy)
+    if config.mode != "federated":
+        return
     least = fewest_sites(strategy)
-    if config.mode == "federated" and least > federation.sites:
+    if least > federation.sites:
         raise ConfigError(
             f"strategy='{config.strategy}' needs {least} sites, there are {federation.sites}. "
             "Choose another strategy or other options, or more sites."
         )
-    record = load_record(config.backbone, revision=config.backbone_revision, image_size=config.image_size)
-    _, rotation = exchanged(config, record, federation.source.table.classes)
-    if config.mode == "federated":
-        check_rotation(strategy, rotation, config.strategy)
-    _check_device(config.device)
+    check_rotation(strategy, rotation, config.strategy)
 
 
 def _check_device(device: str) -> None:

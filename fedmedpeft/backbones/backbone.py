@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
@@ -59,6 +59,8 @@ class Inserted(nn.Module):
     base: nn.Module
     kept: ClassVar[tuple[str, ...]] = ()
     """Names of its buffers that training moves. They are statistics of a site's images: they stay there."""
+    hides: tuple[str, ...] = ()
+    """Names of parameters of ``base`` that no gradient reaches through it."""
 
     def set_mode(self, training: bool) -> None:
         """Follow train/eval mode, without what is wrapped."""
@@ -183,13 +185,21 @@ class Backbone(nn.Module, ABC):
 
     def kept(self) -> dict[str, torch.Tensor]:
         """Buffers of inserted modules that training moves and that stay at a site, by canonical name."""
-        kept: dict[str, torch.Tensor] = {}
+        return {
+            f"{place.key}.{name}": module.get_buffer(name) for place, module in self._inserted() for name in module.kept
+        }
+
+    def hidden(self) -> set[str]:
+        """Own parameters by canonical name that no gradient reaches under what was inserted: training them is idle."""
+        return {f"{place.key}.{name}" for place, module in self._inserted() for name in module.hides}
+
+    def _inserted(self) -> Iterator[tuple[Place, Inserted]]:
+        """What was inserted, from the outside in at every place."""
         for place in self._places:
             module = place.current
             while isinstance(module, Inserted):
-                kept |= {f"{place.key}.{name}": module.get_buffer(name) for name in module.kept}
+                yield place, module
                 module = module.base
-        return kept
 
     def published_name(self, key: str) -> str:
         """The name that a parameter (``blocks.3.q.weight``) has in published checkpoints of this architecture."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -43,7 +44,7 @@ def load_record(name: str, *, revision: str = "", image_size: int = 0) -> Backbo
     files = locate(name, revision, weights=False)
     architecture: Architecture
     if files.is_hugging_face:
-        architecture = _family(name, files.config).architecture(files.config)
+        architecture = _architecture(name, files.config)
     else:
         weights = locate(name, revision, weights=True).weights
         architecture = timm_architecture(_read_weights(name, weights), files.config)
@@ -110,6 +111,17 @@ def _family(name: str, config: dict[str, Any]) -> Family[Any]:
     return family
 
 
+def _architecture(name: str, config: dict[str, Any]) -> Architecture:
+    family = _family(name, config)
+    try:
+        architecture: Architecture = family.architecture(config)
+    except ValidationError as error:
+        raise ConfigError(f"backbone='{name}': config.json does not fit: {explain(error)}.") from None
+    except (StrictDataclassError, TypeError, ValueError) as error:  # transformers reads it before this project does
+        raise ConfigError(f"backbone='{name}': config.json does not fit: {' '.join(str(error).split())}") from None
+    return architecture
+
+
 def _from_timm(
     tensors: dict[str, torch.Tensor], files: CheckpointFiles
 ) -> tuple[ViTArchitecture, PreTrainedModel, str]:
@@ -122,8 +134,8 @@ def _from_timm(
 
 def _from_hugging_face(name: str, files: CheckpointFiles) -> tuple[Architecture, PreTrainedModel, str]:
     """Architecture, model, and what is wrong with it."""
-    family = _family(name, files.config)
-    architecture = family.architecture(files.config)
+    architecture = _architecture(name, files.config)
+    family = FAMILIES[architecture.family]
     assert files.weights is not None
     model, info = family.read(files.weights.parent, architecture)
     problems = _problems(info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"], ignored=family.ignored)

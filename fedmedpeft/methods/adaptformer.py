@@ -16,7 +16,7 @@ from fedmedpeft.methods.method import register_method
 class AdaptFormerOptions(BottleneckOptions):
     """Options of ``adaptformer``."""
 
-    scale: float = Field(0.1, gt=0, description="factor s on the adapter's output")
+    scale: float = Field(0.1, gt=0, allow_inf_nan=False, description="factor s on the adapter's output")
     layernorm: bool = Field(False, description="a trained LayerNorm of its own on the adapter's input")
 
 

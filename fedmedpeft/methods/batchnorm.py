@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import Literal, cast
+from typing import Literal, Self, cast
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 from torch.nn.functional import batch_norm
 
@@ -24,6 +24,12 @@ class BatchNormOptions(Options):
         "frozen", description="frozen: the pretrained means and variances; site: each site's own, which stay there"
     )
     momentum: float = Field(0.1, gt=0, le=1, description="weight of a batch in the site's statistics")
+
+    @model_validator(mode="after")
+    def _moves_something(self) -> Self:
+        if "momentum" in self.model_fields_set and self.statistics == "frozen":
+            raise ValueError(f"momentum={self.momentum} moves nothing with frozen statistics; add statistics='site'")
+        return self
 
 
 class SiteBatchNorm(Inserted):

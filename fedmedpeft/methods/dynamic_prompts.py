@@ -85,7 +85,8 @@ class AppendedPrompts(Inserted):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         tokens: torch.Tensor = self.base(pixels)
-        return torch.cat([tokens, self.prompts(tokens) + self.positions(tokens)], dim=1)
+        count = tokens.detach()  # as in InsertPrompts
+        return torch.cat([tokens, self.prompts(count) + self.positions(count)], dim=1)
 
 
 class MeanReadout(Inserted):

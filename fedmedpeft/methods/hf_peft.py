@@ -87,8 +87,12 @@ class HfPeft(Method):
             built = build_layers(config, modules, init.number(f"{PREFIX}{self.name}"), on_meta=self.kind.on_meta)
         except _REFUSALS as error:
             raise self._refusal(error) from error
+        empty = [key for key, parameter in built.trained.items() if not parameter.numel()]
+        if empty:
+            raise ConfigError(f"method '{self._spec()}': '{empty[0]}' would hold no numbers. Choose larger sizes.")
         for place in places:
-            setattr(*owners[place.key], PeftLayer(place.original, built.layers[place.key].to(init.device)))
+            layer = built.layers[place.key].to(init.device)
+            setattr(*owners[place.key], PeftLayer(place.original, layer, self.kind.hides))
         return built.trained
 
     def _innermost(self, place: Place) -> tuple[nn.Module, str]:

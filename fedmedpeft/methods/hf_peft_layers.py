@@ -40,10 +40,16 @@ def quietly() -> Iterator[None]:
 class PeftLayer(Inserted):
     """A layer of peft in place of the frozen module ``base``, which it contains."""
 
-    def __init__(self, base: nn.Module, layer: Any) -> None:
+    def __init__(self, base: nn.Module, layer: Any, hides: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self.base, self.layer = base, layer
+        self.layer, self.hides = layer, hides
         layer.base_layer = base
+
+    @property
+    def base(self) -> nn.Module:  # type: ignore[override]
+        """What it contains. A child of ``layer`` alone: as a second child here, opacus would hook it twice."""
+        module: nn.Module = self.layer.base_layer
+        return module
 
     def set_mode(self, training: bool) -> None:
         self.training = training

@@ -54,7 +54,7 @@ def options_of(kind: Kind, config: type[PeftConfig]) -> type[PeftOptions]:
         if field.name in _OURS or field.name in kind.preset or annotation is None:
             continue
         default = kind.defaults.get(field.name, field.default)
-        fields[field.name] = (annotation, Field(default, description=_help(field)))
+        fields[field.name] = (annotation, Field(default, description=_help(field), **_bounds(field.name)))
 
     def known(cls: type[PeftOptions], value: str) -> str:
         roles_of(value, kind.known)
@@ -81,6 +81,15 @@ def _plain(annotation: Any) -> Any:
     if len(plain) != 1 or plain[0] is None:
         return None
     return plain[0] | None if type(None) in members else plain[0]
+
+
+def _bounds(name: str) -> dict[str, Any]:
+    """What peft takes without a word and then fails at, or trains nothing with."""
+    if name.endswith("dropout"):
+        return {"ge": 0, "lt": 1}
+    if "alpha" in name or name == "scaling":
+        return {"gt": 0}
+    return {"ge": 1} if name == "num_cayley_neumann_terms" else {}
 
 
 def _help(field: dataclasses.Field[Any]) -> str:

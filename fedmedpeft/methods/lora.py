@@ -22,7 +22,7 @@ class LoraOptions(Options):
     """Options of ``lora``."""
 
     rank: int = Field(8, ge=1, description="rank r of the update")
-    alpha: float = Field(16.0, gt=0, description="the update is scaled by alpha / rank")
+    alpha: float = Field(16.0, gt=0, allow_inf_nan=False, description="the update is scaled by alpha / rank")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the input of the update, while training")
     targets: str = Field("q,v", description=f"projections to adapt, comma-separated: {', '.join(PROJECTIONS)}")
 

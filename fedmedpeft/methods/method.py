@@ -47,6 +47,8 @@ class Method(ABC):
 
     keeps_statistics: bool = False
     """True where training moves statistics of a site's images (``Inserted.kept``), which stay there."""
+    class_bound: bool = False
+    """True where what it trains belongs to the classes in their order, as a head's rows do."""
     draws_unsent: bool = False
     """True where the run's seed draws what is neither trained nor sent: a state means nothing without that seed."""
 

@@ -100,6 +100,10 @@ class TextualPrompts(Method):
     dp_capable = False
     options: TextualOptions
 
+    def __init__(self, options: TextualOptions) -> None:
+        super().__init__(options)
+        self.class_bound = options.per_class
+
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
         _text_tower(backbone)
         return {}

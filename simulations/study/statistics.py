@@ -14,6 +14,8 @@ _COVERAGE = 0.95
 _SEED = 20260101
 DRAWS = 10_000
 """Of the bootstrap."""
+SAME_COST = 0.01
+"""Measured bytes of equal states differ by the digits of counts and the length of names: that must decide nothing."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +49,19 @@ def interval(values: Sequence[float]) -> Interval:
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     """Indices, by rising cost, of the points that no other beats: none is as cheap and better, or cheaper and as good.
 
+    Costs that differ by at most ``SAME_COST`` of the smaller count as equal.
+
     Args:
         points: cost and value of each; those that are not finite are never on the front.
     """
-    finite = [i for i, point in enumerate(points) if all(map(math.isfinite, point))]
-    front: list[int] = []
-    for i in sorted(finite, key=lambda i: (points[i][0], -points[i][1])):
-        best = points[front[-1]] if front else (-math.inf, -math.inf)
-        if points[i][1] > best[1] or points[i] == best:
-            front.append(i)
-    return front
+    finite = [point for point in points if all(map(math.isfinite, point))]
+    front = [i for i, point in enumerate(points) if point in finite and not any(_beats(p, point) for p in finite)]
+    return sorted(front, key=lambda i: points[i])
+
+
+def _beats(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    as_cheap, cheaper = one[0] <= other[0] * (1 + SAME_COST), one[0] * (1 + SAME_COST) < other[0]
+    return (as_cheap and one[1] > other[1]) or (cheaper and one[1] >= other[1])
 
 
 @dataclass(frozen=True)

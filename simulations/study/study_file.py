@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fedmedpeft.components import ComponentSpec, ConfigError, Value, explain, parse_composition, suggest
+from fedmedpeft.components import ComponentSpec, ConfigError, Value, explain, parse_composition, parse_spec, suggest
 from fedmedpeft.config import RunConfig
 from simulations.study.strict_yaml import read_yaml
 
@@ -81,7 +81,7 @@ class Study(BaseModel):
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), _once(int)] = Field(
         [0, 1, 2], description="one run per method, partition and seed"
     )
-    partitions: Annotated[list[str], Field(min_length=1), _once(str)] = Field(
+    partitions: Annotated[list[str], Field(min_length=1), _once(parse_spec)] = Field(
         ["auto"], description="how images are divided over the sites"
     )
     run: _Settings = Field({}, description="keys of `fedmedpeft config` that all runs share")
@@ -125,7 +125,7 @@ def read_study(path: Path) -> Study:
     try:
         return Study.model_validate(content)
     except ValidationError as error:
-        raise ConfigError(f"'{path}': {explain(error)}.{_hint(content)}") from None
+        raise ConfigError(f"'{path}': {_ended(explain(error))}{_hint(content)}") from None
     except ConfigError as error:
         raise ConfigError(f"'{path}': {error}{_hint(content)}") from None
 
@@ -141,6 +141,10 @@ def _check_keys(where: str, settings: _Settings, refused: Sequence[str]) -> None
             raise ValueError(f"{where}: unknown key '{key}'.{suggest(key, known)} `fedmedpeft config` lists all keys")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{where}: {key}={value} is not finite")
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith((".", "?")) else f"{text}."
 
 
 def _hint(content: dict[str, Any]) -> str:

@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from fedmedpeft.config import RunConfig
+from fedmedpeft.methods import stays_at_sites
 from server.model_card import SYNTHETIC_WARNING
 from simulations.study.method_summary import MethodSummary, PartitionSummary, ReferenceSummary
 from simulations.study.plan import Plan
 from simulations.study.results import RunRow
-from simulations.study.statistics import DRAWS, Interval, Slope
+from simulations.study.statistics import DRAWS, SAME_COST, Interval, Slope
 
 _NONE = "-"
 
 
 def markdown(plan: Plan, summaries: Sequence[PartitionSummary], rows: Sequence[RunRow]) -> str:
     """``table.md``."""
-    lines = [f"# {plan.study.name}", "", *_setting(plan), ""]
+    lines = [f"# {plan.study.name}", "", *_unfinished(plan, rows), *_setting(plan), ""]
     for summary in summaries:
         lines += [f"## Partition `{summary.partition}`", "", *_table(plan, summary), "", *_findings(plan, summary), ""]
     return "\n".join([*lines, *_failures(rows)]).rstrip() + "\n"
 
 
+def _unfinished(plan: Plan, rows: Sequence[RunRow]) -> Iterator[str]:
+    made, wanted = sum(row.status != "not run" for row in rows), sum(plan.runs.values())
+    if made < wanted:
+        yield f"**Unfinished: {made} of {wanted} runs were made. All that is said below may change.**\n"
+
+
 def _setting(plan: Plan) -> Iterator[str]:
     study, (federation, *_) = plan.study, list(plan.federations.values())
-    config = plan.first()[0].config
+    configs = {cell.method: cell.config for cell in plan.first()}
+    config = configs[study.methods[0]]
     if plan.synthetic:
         yield f"**{SYNTHETIC_WARNING}**\n"
     yield (
         f"Data: `{study.run.get('data', config.data)}`, {federation.sites} sites. Backbone: `{config.backbone}`. "
         f"{config.rounds} rounds of {config.local_steps} local steps, batches of {config.batch_size}, "
         f"strategy `{config.strategy}`. Seeds: {', '.join(map(str, study.seeds))}"
-        f"{'; the partition varies with the seed' if study.partition_seeds == 'per-seed' else '; one partition'}.\n"
+        f"{'; the splits vary with the seed' if study.partition_seeds == 'per-seed' else '; one split'}.\n"
     )
     if plan.searches:
         grid = ", ".join(f"{scale:g}" for scale in study.learning_rate_scales)
@@ -45,12 +54,25 @@ def _setting(plan: Plan) -> Iterator[str]:
     for method, settings in study.overrides.items():
         changes = ", ".join(f"{key}={value}" for key, value in settings.items())
         yield f"`{method}` differs from the others: {changes}.\n"
+    for parts, methods in _kept_at_sites(configs).items():
+        yield f"Trained and kept at each site, never exchanged: {parts} of {', '.join(methods)}.\n"
+    own = " `personalised`: after a few more steps at each site alone."
     yield (
         "Balanced accuracy is on test images: `mean` over sites, each counting once, and the `worst site`; mean of n "
-        "seeds ± half of the 95% interval (t distribution). Parameters are those exchanged, method + head. Bytes are "
-        "measured: what one site sends in one round. "
-        "`personalised`: after a few more steps at each site alone."
+        "seeds ± half of the 95% interval (t distribution). Parameters are those exchanged in a round, method + head. "
+        "Bytes are measured: what one site sends in one round."
+        + (own if any(config.personalise_steps for config in configs.values()) else "")
     )
+
+
+def _kept_at_sites(configs: Mapping[str, RunConfig]) -> dict[str, list[str]]:
+    """Methods by what they keep: such a figure is not that of one shared model."""
+    methods: dict[str, list[str]] = {}
+    for method, config in configs.items():
+        parts = stays_at_sites(config.method, config.personal_parts)
+        if parts:
+            methods.setdefault(", ".join(parts), []).append(f"`{method}`")
+    return methods
 
 
 def _table(plan: Plan, summary: PartitionSummary) -> Iterator[str]:
@@ -94,6 +116,10 @@ def _score(value: Interval) -> str:
 def _findings(plan: Plan, summary: PartitionSummary) -> Iterator[str]:
     front = ", ".join(f"`{method.method}`" for method in summary.front)
     yield f"- On the Pareto front of bytes and mean balanced accuracy: {front or 'none'}."
+    yield (
+        f"- Bytes that differ by up to {SAME_COST:.0%} count as equal for it. Between methods whose intervals overlap, "
+        "the front is a matter of chance."
+    )
     alone = summary.references.get("local-only")
     if alone and alone.mean.n:
         below = [f"`{method.method}` (by {gap:.3f})" for method, gap in summary.below_local_only()]
@@ -101,7 +127,7 @@ def _findings(plan: Plan, summary: PartitionSummary) -> Iterator[str]:
     if any("(edge)" in _method_cells(plan, method, False)[-1] for method in summary.methods):
         yield "- `(edge)`: the best scale is the grid's smallest or largest; a wider grid might find a better one."
     yield f"- {_slope(summary.slope(with_full=True), 'over all methods')}"
-    if any(method.has_full_fine_tuning for method in summary.methods):
+    if any(method.has_full_fine_tuning and method.mean.n for method in summary.methods):
         yield f"- {_slope(summary.slope(with_full=False), 'without full fine-tuning')}"
     if summary.references and plan.study.references:
         yield f"- References are trained with `{plan.study.references}`, for as many images as the federation sees."

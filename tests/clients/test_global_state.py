@@ -182,6 +182,19 @@ def test_a_personal_rotation_takes_turns_at_the_site_alone(config: RunConfig) ->
         assert np.array_equal(trained[name], start.tensors()[name]) is not moves
 
 
+@pytest.mark.parametrize(("persist", "stays"), [("true", True), ("false", False)])
+def test_a_personal_block_too_may_go_back_to_its_start(config: RunConfig, persist: str, stays: bool) -> None:
+    settings = {"method": f"sba(persist={persist})", "personal": "sba", "personalise-steps": 0}
+    worker = _changed(config, **settings).worker(0)
+    start = worker.initial.tensors()
+    worker.visit(_request(worker, _start(worker), "blocks.0"))
+    worker.visit(_request(worker, _start(worker), "blocks.1", round_=2))
+    worker.visit(_request(worker, _start(worker), "", round_=3, last=True))
+    tested = worker.learner.export(worker.initial.manifest).tensors()
+    assert np.array_equal(tested["blocks.0.q.weight"], start["blocks.0.q.weight"]) is not stays
+    assert not np.array_equal(tested["blocks.1.q.weight"], start["blocks.1.q.weight"])
+
+
 def test_a_visit_through_many_hands_gives_the_same_bits(config: RunConfig) -> None:
     fresh, used = (_changed(config, **{"keep-momentum": False}) for _ in range(2))
     for index in (2, 1):

@@ -116,7 +116,6 @@ def test_equal_adapters_are_equal_files(tiny_backbone: Path, tmp_path: Path) -> 
         ("vpt-deep", "no method that is 'vpt-deep'"),
         ("head", "a head alone"),
         ("lora+vpt-deep", "'lora' and 'vpt-deep' in one adapter"),
-        ("layernorm+peft:ln_tuning", "the same LayerNorms"),
     ],
 )
 def test_what_peft_cannot_express_is_said(tiny_backbone: Path, tmp_path: Path, method: str, reason: str) -> None:

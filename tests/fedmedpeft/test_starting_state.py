@@ -105,6 +105,26 @@ def test_the_head_is_taken_only_for_the_same_classes(
     assert "The head starts anew: the adapter's classes are a, b, c" in caplog.text
 
 
+@pytest.mark.parametrize(("own", "taken"), [(False, True), (True, False)])
+def test_words_of_each_class_are_taken_only_for_the_same_classes(
+    tiny_clip_pair: Path, tmp_path: Path, own: bool, taken: bool
+) -> None:
+    method = f"textual-prompts(per_class={str(own).lower()})"
+    trained = _adapter(tiny_clip_pair, method, tmp_path)
+    started = _started(tiny_clip_pair, tmp_path, method, classes=("c", "a", "b"))
+    key = "text.context"
+    assert torch.equal(started.trainables[key].parameter, trained.trainables[key].parameter) == taken
+    same = _started(tiny_clip_pair, tmp_path, method)
+    assert torch.equal(same.trainables[key].parameter, trained.trainables[key].parameter)
+
+
+def test_a_trained_head_is_a_start_for_any_method(tiny_backbone: Path, tmp_path: Path) -> None:
+    """Linear probing first, as in Kumar et al., ICLR 2022."""
+    trained = _adapter(tiny_backbone, "head", tmp_path)
+    started = _started(tiny_backbone, tmp_path, "lora")
+    assert torch.equal(started.head.weight, trained.head.weight)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("method", "seed", "message"),
     [
@@ -230,6 +250,8 @@ def _drop(directory: Path) -> None:
         (_configure(peft_type="IA3"), "is of type IA3; a run can start from a plain LoRA only"),
         (_configure(use_dora=True), "uses use_dora"),
         (_configure(bias="all"), "uses bias"),
+        (_configure(init_lora_weights="pissa_niter_4"), "uses init_lora_weights='pissa_niter_4'"),
+        (_configure(kasa_config={"beta": 1}), "uses kasa_config"),
         (_configure(r="4"), "not that of a LoRA"),
         (lambda d: (d / "adapter_config.json").write_text("{"), "not that of a LoRA"),
         (lambda d: (d / "adapter_model.safetensors").unlink(), "never read"),

@@ -37,6 +37,9 @@ def test_a_directory_that_cannot_be_made_is_a_configuration_error(tmp_path: Path
 def test_names_are_made_from_method_data_and_time() -> None:
     config = RunConfig(method="vpt-deep(tokens=5)+lora", data="folder(path='/a/b')")
     assert run_name(config, datetime(2026, 1, 2, 3, 4, 5)) == "lora+vpt-deep-folder-20260102-030405"
+    assert run_name(RunConfig(method="peft:oft", data="phantoms"), datetime(2026, 1, 2)).startswith(
+        "peft-oft-phantoms-"
+    )
 
 
 def test_the_configuration_is_complete_and_read_back_as_it_was(tmp_path: Path) -> None:

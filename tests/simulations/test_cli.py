@@ -76,11 +76,13 @@ def test_methods_with_counts_and_one_with_its_options(tiny_backbone: Path) -> No
     code, out, _ = _call("methods", "--backbone", tiny_backbone, "--classes", "3")
     assert code == 0
     assert "layernorm" in out
+    assert out.index("Methods of Hugging Face peft") < out.index("peft:ia3")
     # 5 LayerNorms x 2 x 16, and a head of 3 x 17
     assert "160" in out
     assert "51" in out
     _, out, _ = _call("methods", "lora", "--backbone", tiny_backbone)
     assert "dropout" in out
+    assert "Source: Hu et al." in out
     assert "take turns" not in out
     _, out, _ = _call("methods", "sba", "--backbone", tiny_backbone)
     assert "sba: parameters of one round; over a run up to 2,176 take turns." in out

@@ -116,6 +116,19 @@ def test_a_dry_run_shows_the_cells_and_starts_nothing(study_file: Path) -> None:
     assert [path.name for path in study_file.parent.iterdir()] == ["study.yaml"]
 
 
+def test_a_report_of_no_runs_is_refused_and_leaves_what_is_there(study_file: Path) -> None:
+    out = study_file.parent / "studies" / "small"
+    out.mkdir(parents=True)
+    (out / "table.md").write_text("of other settings")
+    code, _, err = _call(study_file, "--report-only")
+    assert code == 2
+    assert "has no run of this study" in err
+    assert [path.name for path in out.iterdir()] == ["table.md"]
+    assert (out / "table.md").read_text() == "of other settings"
+    code, _, err = _call(study_file, "--report-only", "--dry-run")
+    assert (code, "Give one of them" in err) == (2, True)
+
+
 def test_a_failed_run_is_the_exit_code_and_in_the_table(study_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(executor, "ProcessExecutor", _Broken)
     code, out, err = _call(study_file)

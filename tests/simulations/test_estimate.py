@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fedmedpeft.components import ConfigError
 from simulations.estimate import estimate
 from simulations.preflight import plan_federation
 from tests.simulations.conftest import run_in_process, tiny_config
@@ -37,6 +38,16 @@ def test_it_is_what_a_run_measures(tiny_backbone: Path, tmp_path: Path, changes:
         assert transfer.up == pytest.approx(seen["up_bytes"], abs=_STRINGS), phase
     assert expected.total.states == measured["states_exchanged"]
     assert expected.full_bytes == (measured["full_fine_tuning_bytes"] or 0)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"method": "sba", "strategy": "fedadam"}, {"strategy": "krum(malicious=3)"}], ids=["rotation", "sites"]
+)
+def test_a_run_that_could_not_start_has_no_estimate(
+    tiny_backbone: Path, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    with pytest.raises(ConfigError, match="strategy="):
+        estimate(plan_federation(tiny_config(tiny_backbone, tmp_path, **changes)))
 
 
 def test_values_are_most_of_what_travels(tiny_backbone: Path, tmp_path: Path) -> None:

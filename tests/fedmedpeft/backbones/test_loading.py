@@ -125,6 +125,23 @@ def test_bad_directories_are_named(copy: Path, change: object, message: str) -> 
         load_backbone(str(copy))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"num_attention_heads": 3}, "hidden_size=16 must be a multiple of heads=3"),
+        ({"image_size": [32, 32]}, r"image_size=\[32, 32\]"),
+        ({"num_hidden_layers": 0}, "depth=0"),
+        ({"hidden_size": "16"}, "'hidden_size' expected int, got str"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_named(copy: Path, change: dict[str, object], message: str) -> None:
+    path = copy / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    for load in (load_record, load_backbone):
+        with pytest.raises(ConfigError, match=f"config.json does not fit: .*{message}"):
+            load(str(copy))
+
+
 def test_names_that_lead_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ConfigError, match="neither 'embedded'"):

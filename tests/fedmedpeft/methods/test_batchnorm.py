@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from fedmedpeft.backbones import Inserted, load_backbone
+from fedmedpeft.components import ConfigError
 from fedmedpeft.learner import Learner, learner_skeleton
 from fedmedpeft.tasks import Classification
 from tests.tiny_resnet import resnet_record
@@ -53,7 +54,7 @@ def test_site_statistics_start_at_the_pretrained_ones(tiny_resnet: Path) -> None
 def test_training_computes_and_moves_statistics_as_torch_does(tiny_resnet: Path) -> None:
     """Against an untouched backbone whose BatchNorms are put into training mode."""
     learner, oracle = _learner(tiny_resnet, "batchnorm(statistics='site', momentum=0.3)"), _learner(tiny_resnet, "head")
-    originals = {name: tensor.clone() for name, tensor in learner.backbone.named_buffers() if "base." in name}
+    pretrained = {key: original.running_mean.clone() for key, original in _batchnorms(learner).items()}  # type: ignore[union-attr]
     learner.train()
     for batchnorm in _batchnorms(oracle).values():
         batchnorm.train()
@@ -65,9 +66,8 @@ def test_training_computes_and_moves_statistics_as_torch_does(tiny_resnet: Path)
         assert torch.equal(kept[f"{key}.running_var"], batchnorm.running_var)  # type: ignore[arg-type]
     learner.eval(), oracle.eval()
     assert torch.equal(learner.features(_images()), oracle.features(_images()))
-    frozen = dict(learner.backbone.named_buffers())
-    assert originals
-    assert all(torch.equal(frozen[name], before) for name, before in originals.items())
+    for key, original in _batchnorms(learner).items():
+        assert torch.equal(original.running_mean, pretrained[key])  # type: ignore[arg-type]
 
 
 def test_evaluation_does_not_move_statistics(tiny_resnet: Path) -> None:
@@ -121,3 +121,8 @@ def test_count_on_resnet_50() -> None:
         learner = learner_skeleton(resnet_record(), method, "abc")
         assert learner.manifest().numel("method") == 53_120
     assert sum(tensor.numel() for tensor in learner.kept().values()) == 53_120
+
+
+def test_a_momentum_that_moves_nothing_is_refused(tiny_resnet: Path) -> None:
+    with pytest.raises(ConfigError, match=r"momentum=0\.3 moves nothing with frozen statistics"):
+        _learner(tiny_resnet, "batchnorm(momentum=0.3)")

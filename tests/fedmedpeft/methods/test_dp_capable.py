@@ -24,6 +24,8 @@ _OPTIONS = [
     "vpt-deep(project=4)",
     "decomposed-vpt(deep=false)",
     "lora+ssf+vpt-deep",
+    "dynamic-vpt(form='released', share=1)+position",
+    "bitfit+peft:lora",
 ]
 
 

@@ -193,6 +193,12 @@ def test_unknown_methods_and_options_are_suggested(tiny_backbone: Path) -> None:
         _learner(tiny_backbone, "lora(targets='q,w')")
 
 
+@pytest.mark.parametrize("method", ["lora(alpha=inf)", "adaptformer(scale=inf)"])
+def test_a_scale_must_be_finite(method: str) -> None:
+    with pytest.raises(ConfigError, match="finite"):
+        METHODS.build(method)
+
+
 @pytest.mark.parametrize("method", ["bitfit+layernorm", "full+layernorm"])
 def test_what_two_methods_share_is_personal_where_either_is(tiny_backbone: Path, method: str) -> None:
     names = {spec.name for spec in _learner(tiny_backbone, method).manifest(without=["layernorm"]).tensors}

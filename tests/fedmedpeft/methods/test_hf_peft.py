@@ -194,6 +194,20 @@ def test_dropout_only_while_training(tiny_backbone: Path) -> None:
         assert not torch.equal(learner(_images()), learner(_images()))
 
 
+@pytest.mark.parametrize("method", [f"peft:{name}" for name, kind in KINDS.items() if "conv" in kind.known])
+@torch.no_grad()
+def test_convolutions_start_as_is_said_and_merge(tiny_resnet: Path, method: str) -> None:
+    learner, frozen = _learner(tiny_resnet, f"{method}(targets='conv')"), _learner(tiny_resnet, "head")
+    near = 0.0 if METHODS.build(method).starts_frozen else 1e-4
+    torch.testing.assert_close(learner.features(_images()), frozen.features(_images()), rtol=0, atol=near)
+    _nudge(learner)
+    for name, merged in _merged(learner).items():
+        (place,) = (place for place in _adapted(learner) if place.key == name)
+        channels = place.original.in_channels
+        features = torch.randn(2, channels, 9, 9, generator=torch.Generator().manual_seed(1))  # type: ignore[call-overload]
+        torch.testing.assert_close(merged(features), place.current(features), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("method", ["peft:lora", "peft:loha"])
 def test_convolutions_too(tiny_resnet: Path, method: str) -> None:
     learner = _learner(tiny_resnet, f"{method}(targets='conv')")
@@ -210,7 +224,12 @@ def test_convolutions_too(tiny_resnet: Path, method: str) -> None:
     [
         ("peft:lora(r=0)", r"'peft:lora\(r=0\)': Hugging Face peft refuses it: `r` should be a positive integer"),
         ("peft:c3a(block_size=7)", r"peft:c3a\(block_size=7\).*factor of the input size"),
-        ("peft:lora(lora_dropout=1.5)", r"lora_dropout=1\.5.*between 0 and 1"),
+        ("peft:lora(lora_dropout=1.5)", r"lora_dropout=1\.5.*less than 1"),
+        ("peft:boft(boft_dropout=1.5)", r"boft_dropout=1\.5.*less than 1"),
+        ("peft:lokr(alpha=0)", "alpha=0.*greater than 0"),
+        ("peft:oft(num_cayley_neumann_terms=0)", "num_cayley_neumann_terms=0.*greater than or equal to 1"),
+        ("peft:adalora(init_r=0)", r"'peft:adalora\(init_r=0\)': 'blocks\.0\.q\.peft\.lora_A' would hold no numbers"),
+        ("peft:oft(targets='conv')", "no target 'conv'"),
         ("peft:lora(r=4.5)", r"r=4\.5"),
         ("peft:vera(d_initial=nan)", "finite"),
         ("peft:deft(decomposition_method='svd')", "'relu' or 'qr'"),
@@ -225,6 +244,29 @@ def test_convolutions_too(tiny_resnet: Path, method: str) -> None:
 def test_what_peft_refuses_is_said_with_method_and_option(tiny_backbone: Path, method: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         _learner(tiny_backbone, method)
+
+
+def test_what_a_layer_hides_is_what_no_gradient_reaches(tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Full fine-tuning beside every type: each refuses, or every parameter of the backbone gets a gradient."""
+    refused = {}
+    for method in _PEFT:
+        try:
+            _learner(tiny_backbone, f"full+{method}")
+        except ConfigError as error:
+            refused[method.partition("(")[0]] = str(error)
+    assert set(refused) == {f"peft:{name}" for name, kind in KINDS.items() if kind.hides}
+    assert "'full' trains 'blocks.0.q.weight', which no gradient reaches" in refused["peft:hra"]
+    monkeypatch.setattr("fedmedpeft.learner._refuse_idle", lambda *_: None)
+    for method in _PEFT:
+        learner = _learner(tiny_backbone, f"full+{method}").train()
+        learner.task.loss(learner(_images()), torch.tensor([0, 1, 2, 0])).backward()
+        idle = {name for name, t in learner.trainables.items() if "full" in t.owners and t.parameter.grad is None}
+        assert idle == learner.backbone.hidden() & learner.trainables.keys(), method
+
+
+def test_what_is_under_other_targets_may_be_trained(tiny_backbone: Path) -> None:
+    composed = _learner(tiny_backbone, "peft:ln_tuning(targets='norm')+sba(norms=true)")
+    assert {trainable.owner for trainable in composed.trainables.values()} == {"peft:ln_tuning", "sba", "head"}
 
 
 def test_two_types_with_different_targets(tiny_backbone: Path) -> None:

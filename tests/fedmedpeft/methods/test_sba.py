@@ -68,6 +68,12 @@ def test_two_methods_that_take_turns_are_refused(monkeypatch: pytest.MonkeyPatch
         _vit_b("layernorm+sba")
 
 
+@pytest.mark.parametrize("method", ["attention+sba", "full+sba", "blocks+sba"])
+def test_turns_of_what_is_trained_anyway_are_refused(method: str) -> None:
+    with pytest.raises(ConfigError, match=r"'sba' has nothing left to train in blocks\.(0|10),"):
+        _vit_b(method)
+
+
 @pytest.mark.parametrize("method", [name for name in METHODS.names() if name != "sba"])
 def test_nothing_else_takes_turns(method: str) -> None:
     assert METHODS.build(method).rotation(["blocks.0.q.weight"]) is None

@@ -61,6 +61,11 @@ def test_the_context_is_all_that_is_trained(tiny_clip_pair: Path) -> None:
     assert (gradient.abs().sum(1) > 0).all()
 
 
+def test_a_head_that_is_not_there_cannot_stay_at_the_sites(tiny_clip_pair: Path) -> None:
+    with pytest.raises(ConfigError, match="personal='head': this method brings a head of its own"):
+        _learner(tiny_clip_pair).manifest(without=["head"])
+
+
 def test_each_class_may_have_its_own(tiny_clip_pair: Path) -> None:
     learner = _learner(tiny_clip_pair, "textual-prompts(per_class=true, context=2)")
     assert learner.trainables["text.context"].parameter.shape == (3, 2, 8)

@@ -5,7 +5,19 @@ from itertools import combinations
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from simulations.study.labels import place_labels
+from simulations.study.labels import _distance, place_labels
+
+
+def test_a_label_stands_by_its_own_mark() -> None:
+    figure = Figure(figsize=(8, 5))
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(xlim=(0, 100), ylim=(0, 100))
+    points = [("lower", 50.0, 50.0), ("upper", 54.0, 57.0)]
+    place_labels(axes, points, [])
+    marks = axes.transData.transform([(x, y) for _, x, y in points])
+    for text, own, other in zip(("lower", "upper"), marks, marks[::-1], strict=True):
+        (box,) = (drawn.get_window_extent() for drawn in axes.texts if drawn.get_text() == text)
+        assert _distance(box, own) < _distance(box, other)
 
 
 def test_labels_of_crowded_points_cover_neither_each_other_nor_a_mark() -> None:

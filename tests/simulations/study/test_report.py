@@ -2,16 +2,19 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from matplotlib.figure import Figure
 
 from simulations.study.cell import Cell
 from simulations.study.method_summary import PartitionSummary, summarise
 from simulations.study.plan import Plan, make_plan
-from simulations.study.plot import draw
+from simulations.study.plot import _places, draw
 from simulations.study.report import write_report
 from simulations.study.results import read_runs
 from simulations.study.runner import StudyRunner, choices
@@ -130,6 +133,9 @@ def test_the_table(plan: Plan, done: Path) -> None:
     assert "over all methods (n = 3)" in text
     assert "without full fine-tuning (n = 2)" in text
     assert "Failed runs" not in text
+    assert "Unfinished" not in text
+    assert "never exchanged" not in text
+    assert "`personalised`: after" in text
 
 
 def test_failures_are_shown_and_everything_else_is_written(plan: Plan, tmp_path: Path) -> None:
@@ -146,7 +152,39 @@ def test_failures_are_shown_and_everything_else_is_written(plan: Plan, tmp_path:
 def test_a_study_that_has_only_begun_has_a_report(plan: Plan, tmp_path: Path) -> None:
     write_report(plan, tmp_path)
     assert {row["status"] for row in _rows(tmp_path / "results.csv")} == {"not run"}
-    assert "not run" in (tmp_path / "table.md").read_text()
+    text = (tmp_path / "table.md").read_text()
+    assert "not run" in text
+    assert "**Unfinished: 0 of 13 runs were made." in text
+    assert "over all methods (n = 0)" in text
+    assert "without full fine-tuning" not in text
+    assert "over 0 seeds" in draw("", _summary(plan, tmp_path))["svg"].decode()
+    assert "3 of 3 methods have no result" in draw("", _summary(plan, tmp_path))["svg"].decode()
+
+
+def test_what_stays_at_the_sites_is_said(tiny_backbone: Path, tmp_path: Path) -> None:
+    """Two methods that send the same are not alike where one of them trains more than it sends."""
+    run = study(tiny_backbone).run | {"personalise-steps": 0}
+    methods = ["lora(rank=2)", "lora(rank=2)+layernorm"]
+    plan = make_plan(study(tiny_backbone, seeds=[0], methods=methods, run=run))
+    _report(plan, tmp_path, FakeExecutor(tmp_path))
+    text = (tmp_path / "table.md").read_text()
+    assert "never exchanged: layernorm of `lora(rank=2)+layernorm`." in text
+    assert "`personalised`: after" not in text
+    summary = _summary(plan, tmp_path)
+    assert "over 1 seed." in draw("", summary)["svg"].decode()
+
+
+def test_marks_of_equal_bytes_do_not_cover_each_other(plan: Plan, done: Path) -> None:
+    head, layernorm, full = _summary(plan, done).methods
+    same = [replace(layernorm, method=f"m{n}", bytes_up=9000.0 + n) for n in range(3)]
+    axes = Figure(figsize=(9, 6)).add_subplot()
+    axes.set(xscale="log", xlim=(500, 30_000))
+    places = _places(axes, [head, *same, replace(full, bytes_up=9300.0)])
+    assert list(places) == ["head", "m0", "m1", "m2", "full"]
+    assert places["head"] == pytest.approx(1000)
+    pixels = [axes.transData.transform((place, 0))[0] for place in places.values()]
+    assert all(right - left > 6 for left, right in pairwise(pixels))
+    assert all(abs(math.log(places[name] / 9000)) < 0.15 for name in ("m0", "m1", "m2", "full"))
 
 
 def test_every_partition_has_its_plot(tiny_backbone: Path, tmp_path: Path) -> None:

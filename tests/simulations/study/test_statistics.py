@@ -29,6 +29,12 @@ def test_the_front_rises_and_leaves_out_what_is_not_finite() -> None:
     assert pareto_front([(3.0, 0.9), (1.0, 0.5), (2.0, math.nan), (math.nan, 1.0), (2.0, 0.4)]) == [1, 0]
 
 
+def test_a_few_bytes_of_framing_put_nothing_on_the_front() -> None:
+    assert pareto_front([(299_834.0, 0.72), (299_836.0, 0.82)]) == [1]
+    assert pareto_front([(299_834.0, 0.8), (299_836.0, 0.8)]) == [0, 1]
+    assert pareto_front([(290_000.0, 0.72), (299_836.0, 0.82)]) == [0, 1]
+
+
 @given(st.lists(st.floats(-10, 10), min_size=2, max_size=8))
 def test_the_interval_is_student_s(values: list[float]) -> None:
     found = interval(values)

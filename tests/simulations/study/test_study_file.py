@@ -39,12 +39,13 @@ def test_numbers_in_exponent_form_are_numbers(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("name: a\nmethods: [head]\nseed: [1]\n", "unknown key 'seed'. Did you mean 'seeds'?"),
-        ("name: a\n", "methods"),
+        ("name: a\n", "study.yaml': 'methods' is missing."),
         ("name: a\nmethods: []\n", "methods"),
         ("name: a/b\nmethods: [head]\n", "a plain name is needed"),
         ("name: a\nmethods: head\n", "methods='head'"),
         ("name: a\nmethods: [lora+head, head + lora]\n", "'head + lora' is there twice"),
         ("name: a\nmethods: [lora(rank=4, alpha=8)]\n", "quote what has a comma"),
+        ("name: a\nmethods: [head]\npartitions: [iid, ' iid']\n", "' iid' is there twice"),
         ("name: a\nmethods: [head]\nseeds: [0, 0]\n", "'0' is there twice"),
         ("name: a\nmethods: [head]\nseeds: [-1]\n", "seeds.0=-1"),
         ("name: a\nmethods: [head]\nseeds: ['1']\n", "seeds.0='1'"),
@@ -75,6 +76,7 @@ def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError) as raised:
         read_study(_write(tmp_path, text))
     assert message in str(raised.value)
+    assert not str(raised.value).endswith(("..", "?."))
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from fedmedpeft.tasks import Classification
 def load_learner(directory: Path | str, backbone: str | None = None, device: str = "auto") -> Learner:
     """The fine-tuned model of a run, ready to evaluate: uint8 images [B, 3, S, S] -> logits [B, C].
 
-    Parts that stayed personal at the sites are not in the adapter; they start as they did in training.
+    Parts that stayed personal at the sites are not in the adapter; they start as in a run
+    without ``start-from``.
 
     Args:
         directory: a run's ``adapter/``.

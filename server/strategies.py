@@ -144,8 +144,9 @@ def check_rotation(strategy: FedAvg, rotation: Rotation, name: str) -> None:
             f"strategy='{name}' keeps a memory of every tensor and would move those that a round does not train. "
             "With a method that trains another part in each round use fedavg, fedprox, median, trimmed-mean or krum."
         )
-    if rotation and rotation.per_site and fewest_sites(strategy) > 1:
+    robust = fewest_sites(strategy) > 1 or isinstance(strategy, FedMedian)
+    if rotation and rotation.per_site and robust:
         raise ConfigError(
             f"strategy='{name}' compares sites that train the same, and with per_site=true few do. "
-            "Use fedavg, fedprox or median, or one draw for all sites."
+            "Use fedavg or fedprox, or one draw for all sites."
         )

@@ -179,6 +179,7 @@ def test_a_part_costs_a_part(tmp_path: Path) -> None:
         ("sba", "fedyogi", "memory"),
         ("sba", "fedadagrad", "memory"),
         ("sba(per_site=true)", "krum", "one draw for all sites"),
+        ("sba(per_site=true)", "median", "compares sites that train the same"),
         ("sba(per_site=true)", "trimmed-mean", "compares sites that train the same"),
         ("sba(blocks=5)", "fedavg", "the backbone has 4 blocks"),
     ],

@@ -46,7 +46,8 @@ class LazyRoot(TyperGroup):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except (click.exceptions.Exit, click.Abort, click.ClickException):
+        except (click.exceptions.Exit, click.Abort, click.ClickException, BrokenPipeError):
+            # A reader that has seen enough (`| head`) is no error: click ends quietly.
             raise
         except KeyboardInterrupt:
             typer.secho("Stopped.", err=True)

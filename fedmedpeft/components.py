@@ -30,7 +30,7 @@ class ConfigError(ValueError):
 class Options(BaseModel):
     """Base of every component's options: unknown names and wrong types are errors, never ignored."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class NoOptions(Options):

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedmedpeft.components import ConfigError
-
 if TYPE_CHECKING:
     from simulations.study.executor import Resources
     from simulations.study.plan import Plan
@@ -50,7 +48,7 @@ def compare(
     ] = False,
 ) -> None:
     if dry_run and report_only:
-        raise ConfigError("--dry-run writes nothing and --report-only writes the report. Give one of them.")
+        raise typer.BadParameter("--dry-run writes nothing and --report-only writes the report. Give one of them.")
     os.environ["HF_HUB_OFFLINE"] = "0" if online else "1"
     from simulations.study.executor import Resources
     from simulations.study.plan import make_plan
@@ -85,6 +83,7 @@ compare.__doc__ = _HELP
 
 def _refuse_an_empty_report(plan: Plan, directory: Path) -> None:
     """A report of nothing would replace one of something, where a setting was changed since."""
+    from fedmedpeft.components import ConfigError
     from simulations.study.cell_directory import CellDirectory
 
     if all(CellDirectory(directory, cell).state() == "open" for cell in plan.first()):

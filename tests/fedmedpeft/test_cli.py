@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 
@@ -54,6 +55,7 @@ def test_an_unknown_command_is_met_with_a_suggestion() -> None:
         (LaunchError("the run failed"), 1, "Error: the run failed\n"),
         (ZeroDivisionError("oops"), 1, "Error: ZeroDivisionError: oops (`fedmedpeft --debug ...` shows where)\n"),
         (KeyboardInterrupt(), 130, "Stopped.\n"),
+        (BrokenPipeError(errno.EPIPE, "a reader that has seen enough"), 1, ""),
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(

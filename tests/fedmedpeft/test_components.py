@@ -66,7 +66,7 @@ def test_unknown_names_and_options_are_suggested(registry: Registry[Options]) ->
         registry.build("tuned(rnk=3)")
 
 
-@pytest.mark.parametrize("text", ["tuned(rank=0)", "tuned(rank=a)", "tuned(rank=1.5)"])
+@pytest.mark.parametrize("text", ["tuned(rank=0)", "tuned(rank=a)", "tuned(rank=1.5)", "tuned(rank=true)"])
 def test_wrong_values_name_option_and_value(registry: Registry[Options], text: str) -> None:
     with pytest.raises(ConfigError, match="rank="):
         registry.build(text)

@@ -91,7 +91,7 @@ def _becomes_a_hugging_face_adapter(directory: Path) -> None:
         (_becomes_a_hugging_face_adapter, "Hugging Face PEFT adapter.*start-from="),
         (_edit(format_version=3), "format_version=3"),
         (_edit(format_version=..., fedmedpeft="0.0.1"), "version that wrote it: 0.0.1"),
-        (_edit(classes=...), "damaged: classes"),
+        (_edit(classes=...), "damaged: 'classes' is missing"),
         (_edit(surprise=1), "damaged: surprise"),
         (_edit(manifest_hash="0"), "not those that"),
         (lambda d: (d / TENSORS_FILE).unlink(), "cannot be read"),

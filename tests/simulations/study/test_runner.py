@@ -155,8 +155,13 @@ def test_ctrl_c_keeps_what_is_finished_and_calls_nothing_a_failure(plan: Plan, t
             return Outcome("killed", 1.0)
         return execute(cell)
 
-    with pytest.raises(KeyboardInterrupt):
-        StudyRunner(plan, tmp_path, interrupted, Silent(), stop=stopped.set).run()
+    # A background job of a shell starts with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            StudyRunner(plan, tmp_path, interrupted, Silent(), stop=stopped.set).run()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert [CellDirectory(tmp_path, cell).state() for cell in plan.first()] == [
         "completed",
         "completed",

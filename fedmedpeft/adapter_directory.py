@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path, PurePath
 
-from fedmedpeft.adapter_file import AdapterConfig, save_adapter
+from fedmedpeft.adapter_file import AdapterConfig
 from fedmedpeft.atomic_file import write_atomically
-from fedmedpeft.backbones import EMBEDDED, BackboneRecord
+from fedmedpeft.backbones import EMBEDDED
 from fedmedpeft.exchange import PeftState
 from fedmedpeft.hf_adapter import HfFormatError, write_hf_adapter
 from fedmedpeft.hf_models import classifier_for
@@ -14,36 +14,9 @@ from fedmedpeft.hf_models import classifier_for
 README_FILE = "README.md"
 
 
-def write_adapter(
-    directory: Path,
-    state: PeftState,
-    *,
-    method: str,
-    classes: tuple[str, ...],
-    backbone: BackboneRecord,
-    fingerprint: str,
-    backbone_revision: str = "",
-    personal: tuple[str, ...] = (),
-    seed: int = 0,
-    synthetic: bool = False,
-    run: str = "",
-) -> AdapterConfig:
-    """Write everything; see :class:`AdapterConfig` for the arguments."""
-    saved = save_adapter(
-        directory,
-        state,
-        method=method,
-        classes=classes,
-        backbone=backbone,
-        fingerprint=fingerprint,
-        backbone_revision=backbone_revision,
-        personal=personal,
-        seed=seed,
-        synthetic=synthetic,
-        run=run,
-    )
+def write_companions(directory: Path, saved: AdapterConfig, state: PeftState) -> None:
+    """Beside an adapter of ``state`` that was ``saved`` in ``directory``: Hugging Face's files, and the page."""
     write_atomically(directory / README_FILE, readme(saved, _write_hugging_face(directory, saved, state)))
-    return saved
 
 
 def _write_hugging_face(directory: Path, saved: AdapterConfig, state: PeftState) -> str:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
-from fedmedpeft.adapter_directory import write_adapter
+from fedmedpeft.adapter_directory import write_companions
+from fedmedpeft.adapter_file import save_adapter
 from fedmedpeft.backbones import load_record
 from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
@@ -147,8 +148,9 @@ class _Run:
             self.say(SYNTHETIC_WARNING)
 
     def _save_adapter(self, federation: Federation, state: PeftState) -> None:
-        write_adapter(
-            self.directory.path / "adapter",
+        directory = self.directory.path / "adapter"
+        saved = save_adapter(
+            directory,
             state,
             method=self.config.method,
             personal=self.config.personal_parts,
@@ -160,3 +162,4 @@ class _Run:
             synthetic=federation.synthetic,
             run=self.directory.name,
         )
+        write_companions(directory, saved, state)

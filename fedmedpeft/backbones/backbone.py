@@ -179,9 +179,15 @@ class Backbone(nn.Module, ABC):
         (place,) = self.places(role)
         return place
 
-    def original_parameters(self) -> dict[str, nn.Parameter]:
-        """The backbone's own parameters by canonical name (``blocks.3.q.weight``), whatever has been inserted since."""
-        return dict(self._original_parameters)
+    def original_parameters(self, *roles: Role, optional: tuple[Role, ...] = ()) -> dict[str, nn.Parameter]:
+        """The backbone's own parameters by canonical name (``blocks.3.q.weight``), whatever has been inserted since.
+
+        All of them, or those in the places with one of ``roles`` or ``optional``; raises as :meth:`places` does.
+        """
+        if not roles:
+            return dict(self._original_parameters)
+        inside = tuple(f"{place.key}." for place in self.places(*roles, optional=optional))
+        return {key: parameter for key, parameter in self._original_parameters.items() if key.startswith(inside)}
 
     def kept(self) -> dict[str, torch.Tensor]:
         """Buffers of inserted modules that training moves and that stay at a site, by canonical name."""

@@ -29,9 +29,5 @@ class Attention(Method):
     options: AttentionOptions
 
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
-        exchanged = {
-            f"{place.key}.{name}": parameter
-            for place in backbone.places("q", "k", "v", "o")
-            for name, parameter in place.original.named_parameters()
-        }
+        exchanged = backbone.original_parameters("q", "k", "v", "o")
         return exchanged | (position_embedding(backbone) if self.options.position else {})

@@ -97,8 +97,7 @@ class BatchNorm(Method):
         self.keeps_statistics = options.statistics == "site"
 
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
-        places = backbone.places("batchnorm")
         if self.options.statistics == "site":
-            for place in places:
+            for place in backbone.places("batchnorm"):
                 place.wrap(partial(SiteBatchNorm, momentum=self.options.momentum))
-        return {f"{place.key}.{name}": p for place in places for name, p in place.original.named_parameters()}
+        return backbone.original_parameters("batchnorm")

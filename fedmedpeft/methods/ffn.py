@@ -19,8 +19,4 @@ class FeedForward(Method):
     mergeable = True
 
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
-        return {
-            f"{place.key}.{name}": parameter
-            for place in backbone.places("ffn_in", "ffn_out")
-            for name, parameter in place.original.named_parameters()
-        }
+        return backbone.original_parameters("ffn_in", "ffn_out")

@@ -19,8 +19,4 @@ class LayerNorm(Method):
     mergeable = True
 
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
-        return {
-            f"{place.key}.{name}": parameter
-            for place in backbone.places("norm1", "norm2", "norm", optional=("norm_pre",))
-            for name, parameter in place.original.named_parameters()
-        }
+        return backbone.original_parameters("norm1", "norm2", "norm", optional=("norm_pre",))

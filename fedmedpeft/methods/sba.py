@@ -42,11 +42,7 @@ class StochasticBlockAttention(Method):
 
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
         roles: tuple[Role, ...] = ("norm1", *_ATTENTION) if self.options.norms else _ATTENTION
-        return {
-            f"{place.key}.{name}": parameter
-            for place in backbone.places(*roles)
-            for name, parameter in place.original.named_parameters()
-        }
+        return backbone.original_parameters(*roles)
 
     def rotation(self, keys: Iterable[str]) -> Rotation:
         """One group per block, in order. Raises ConfigError where there are fewer blocks than a round draws."""

@@ -9,8 +9,8 @@ from transformers import ViTForImageClassification
 
 import fedmedpeft
 from fedmedpeft import adapter_directory
-from fedmedpeft.adapter_directory import readme, shown, write_adapter
-from fedmedpeft.adapter_file import AdapterConfig
+from fedmedpeft.adapter_directory import readme, shown, write_companions
+from fedmedpeft.adapter_file import AdapterConfig, save_adapter
 from fedmedpeft.backbones import EMBEDDED, load_backbone
 from fedmedpeft.learner import Learner
 from fedmedpeft.tasks import Classification
@@ -23,9 +23,10 @@ def _write(backbone: str, method: str, directory: Path) -> tuple[Learner, Adapte
     learner = Learner(load_backbone(backbone), method, Classification(("cyst", "tumour")), 0).eval()
     for trainable in learner.trainables.values():
         trainable.parameter.data += 0.05
-    saved = write_adapter(
+    state = learner.export(learner.manifest())
+    saved = save_adapter(
         directory,
-        learner.export(learner.manifest()),
+        state,
         method=method,
         classes=learner.task.classes,
         backbone=learner.backbone.record,
@@ -33,6 +34,7 @@ def _write(backbone: str, method: str, directory: Path) -> tuple[Learner, Adapte
         synthetic=True,
         run="a-run",
     )
+    write_companions(directory, saved, state)
     return learner, saved
 
 

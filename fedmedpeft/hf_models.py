@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel, ResNetForImageClassification, ViTForImageClassification
 
 from fedmedpeft.backbones import BackboneRecord
-from fedmedpeft.backbones.families import FAMILIES
+from fedmedpeft.backbones.families import PUBLISHED
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def classifier_for(family: str) -> HfClassifier | None:
 def new_classifier(classifier: HfClassifier, record: BackboneRecord, classes: Sequence[str]) -> PreTrainedModel:
     """The model for this backbone and these classes, without weights, on torch's meta device."""
     with torch.device("meta"):
-        config = FAMILIES[record.architecture.family].new_model(record.architecture).config
+        config = PUBLISHED[record.architecture.family].new_model(record.architecture).config
         # A ResNet's own configuration has no word for it; this project reads it there.
         config.image_size = record.architecture.image_size
         config.id2label = dict(enumerate(classes))

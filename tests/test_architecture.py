@@ -13,15 +13,21 @@ _ROOT = Path(__file__).parents[1]
 # A room may import rooms on lower floors, and what its own line allows besides: rooms of one floor do not know each
 # other unless the line says so.
 _FLOORS: list[dict[str, set[str]]] = [
-    {"fedmedpeft.components": set(), "fedmedpeft.atomic_file": set(), "fedmedpeft.site_names": set()},
+    {
+        "fedmedpeft.components": set(),
+        "fedmedpeft.atomic_file": set(),
+        "fedmedpeft.site_names": set(),
+        "fedmedpeft.text": set(),
+    },
     {"fedmedpeft.config": set()},
     {
         "fedmedpeft.backbones": set(),
-        "fedmedpeft.tasks": set(),
         "fedmedpeft.data": set(),
+        "fedmedpeft.knowledge": {"fedmedpeft.data"},
         "fedmedpeft.exchange": set(),
     },
     {"fedmedpeft.methods": set()},
+    {"fedmedpeft.tasks": set()},
     {"fedmedpeft.learner": set()},
     {"fedmedpeft.adapter_file": set(), "fedmedpeft.hf_models": set()},
     {"fedmedpeft.hf_adapter": set()},

@@ -1,7 +1,7 @@
 """Frozen backbones: loading, fingerprint, preprocessing, and places for insertion by role."""
 
 from fedmedpeft.backbones.architecture import Architecture, ViTArchitecture
-from fedmedpeft.backbones.backbone import Backbone, Inserted, MissingPlace, NotMergeable, Place, Role
+from fedmedpeft.backbones.backbone import Backbone, Inserted, MissingPlace, NotMergeable, Part, Place, Role
 from fedmedpeft.backbones.checkpoint_files import EMBEDDED
 from fedmedpeft.backbones.clip import Clip
 from fedmedpeft.backbones.clip_text import TextTower
@@ -20,6 +20,7 @@ __all__ = [
     "Inserted",
     "MissingPlace",
     "NotMergeable",
+    "Part",
     "Place",
     "Preprocessing",
     "Role",

@@ -12,6 +12,10 @@ class _Sizes(BaseModel):
 
     image_size: int = Field(gt=0)
 
+    def at_image_size(self, image_size: int) -> Self:
+        """The same network for images of another size. Raises ValidationError where they do not fit."""
+        return type(self).model_validate(self.model_dump() | {"image_size": image_size})
+
 
 class TransformerSizes(_Sizes):
     """A pre-norm transformer over square patches."""
@@ -104,4 +108,82 @@ class ResNetArchitecture(_Sizes):
         return self
 
 
-Architecture = Annotated[ViTArchitecture | ClipArchitecture | ResNetArchitecture, Field(discriminator="family")]
+class TextArchitecture(BaseModel):
+    """BERT (Devlin et al., NAACL 2019) or RoBERTa (Liu et al., 2019), without a pooler.
+
+    Attributes:
+        model: how positions are counted.
+        types: rows of the token-type embedding, of which the first is used; 0: there is none.
+        padding: id of the padding token.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Literal["bert", "roberta"]
+    hidden_size: int = Field(gt=0)
+    depth: int = Field(gt=0)
+    heads: int = Field(gt=0)
+    ffn_size: int = Field(gt=0)
+    positions: int = Field(gt=0)
+    vocabulary: int = Field(gt=0)
+    types: int = Field(ge=0)
+    padding: int = Field(ge=0)
+    layer_norm_eps: float = Field(gt=0)
+    activation: str = "gelu"
+
+    @property
+    def longest(self) -> int:
+        """The most tokens that a text may have; RoBERTa's positions begin behind the padding's."""
+        return self.positions - (self.padding + 1 if self.model == "roberta" else 0)
+
+
+class MeterArchitecture(BaseModel):
+    """Two towers and a stack of co-attention layers for each (Dou et al., METER, CVPR 2022, arXiv 2111.02387).
+
+    Attributes:
+        vision: the image tower, as many blocks of it as are used: METER leaves out CLIP's last.
+        text: the text tower.
+        hidden_size, depth, heads, ffn_size: of the co-attention layers of one modality; there are as many of the other.
+        layer_norm_eps: of the co-attention layers.
+        text_length: tokens that a question is cut to.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    family: Literal["meter"] = "meter"
+    vision: Annotated[ViTArchitecture | ClipArchitecture, Field(discriminator="family")]
+    text: TextArchitecture
+    hidden_size: int = Field(768, gt=0)
+    depth: int = Field(6, gt=0)
+    heads: int = Field(12, gt=0)
+    ffn_size: int = Field(3072, gt=0)
+    layer_norm_eps: float = Field(1e-12, gt=0)
+    text_length: int = Field(40, gt=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.hidden_size % self.heads:
+            raise ValueError(f"hidden_size={self.hidden_size} must be a multiple of heads={self.heads}")
+        if self.text_length > self.text.longest:
+            raise ValueError(f"text_length={self.text_length}: the text tower reads at most {self.text.longest} tokens")
+        return self
+
+    @property
+    def image_size(self) -> int:
+        """Pixels a side."""
+        return self.vision.image_size
+
+    @property
+    def feature_size(self) -> int:
+        """Width of the feature: the pooled text beside the pooled image."""
+        return 2 * self.hidden_size
+
+    def at_image_size(self, image_size: int) -> Self:
+        """The same network for images of another size. Raises ValidationError where they do not fit."""
+        vision = self.vision.at_image_size(image_size)
+        return type(self).model_validate(self.model_dump() | {"vision": vision.model_dump()})
+
+
+Architecture = Annotated[
+    ViTArchitecture | ClipArchitecture | ResNetArchitecture | MeterArchitecture, Field(discriminator="family")
+]

@@ -5,19 +5,28 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import torch
 from torch import nn
 
 from fedmedpeft.backbones.record import BackboneRecord
 from fedmedpeft.backbones.tokenizer import Tokenizer
+from fedmedpeft.text import Text
+
+if TYPE_CHECKING:
+    from fedmedpeft.backbones.transformer import Transformer
+
+Part = Literal["vision", "text", "fusion", "decoder"]
+"""Which network of a backbone a place is in. A backbone of one network is ``vision``."""
 
 Role = Literal[
-    "embed", "patch", "norm_pre",
-    "block", "attention", "norm1", "q", "k", "v", "o", "ffn", "norm2", "ffn_in", "ffn_out",
+    "embed", "patch", "word_embed", "norm_pre",
+    "block", "attention", "norm1", "cross", "norm_cross", "q", "k", "v", "o", "ffn", "norm2", "ffn_in", "ffn_out",
     "conv", "batchnorm",
+    "transform", "type_embed", "pooler",
     "readout", "norm", "projection",
 ]  # fmt: skip
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -28,6 +37,10 @@ projection inside it; ``norm_pre`` follows it (CLIP). A ``block`` of a transform
 their residual, ``attention`` (norm1, then q k v o) and ``ffn`` (norm2, then ffn_in, ffn_out); one of a ResNet of
 ``conv`` and ``batchnorm``. ``readout`` makes the feature: in a transformer ``norm`` of the class token, then a
 ``projection`` where there is one.
+
+A text tower begins with ``word_embed`` and its ``norm_pre``. Where a block attends to another network's tokens, that
+sub-layer is ``cross`` with its ``norm_cross``, and its projections are q, k, v and o as well. Between towers and fusion
+stand ``transform`` and ``type_embed``, behind it a ``pooler`` for each modality.
 """
 
 
@@ -89,6 +102,8 @@ class Place:
         attribute: its name there.
         original: the frozen module found there, whatever has been inserted since.
         channel_dim: dimension of its output that holds the channels.
+        width: d of the tokens [B, T, d] that the network around it works on; 0 where it works on feature maps.
+        part: the network that it is in.
     """
 
     role: Role
@@ -97,6 +112,8 @@ class Place:
     attribute: str
     original: nn.Module
     channel_dim: int = -1
+    width: int = 0
+    part: Part = "vision"
 
     @property
     def current(self) -> nn.Module:
@@ -128,6 +145,7 @@ class Backbone(nn.Module, ABC):
         self.fingerprint = fingerprint
         self.tokenizer: Tokenizer | None = None
         self._places: tuple[Place, ...] = ()
+        self._within: frozenset[Part] | None = None
         self._original_parameters: dict[str, nn.Parameter] = {}
         self._published_names: dict[str, str] = {}
 
@@ -136,13 +154,41 @@ class Backbone(nn.Module, ABC):
         """Width d of the feature."""
         return self.record.architecture.feature_size
 
-    def freeze(self, places: Iterable[Place], expected: Mapping[Role, int], published: nn.Module) -> None:
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The networks that it consists of."""
+        return tuple(dict.fromkeys(place.part for place in self._places))
+
+    @property
+    def text_length(self) -> int:
+        """Tokens that a text is cut to; 0 where the backbone reads images alone."""
+        return 0
+
+    @property
+    def image_transformer(self) -> Transformer | None:
+        """The transformer that reads the image, for methods that act on its tokens; None where there is none."""
+        return None
+
+    @contextmanager
+    def within(self, parts: Iterable[Part]) -> Iterator[None]:
+        """Until it ends only what lies in ``parts`` is seen by :meth:`places` and :meth:`original_parameters`."""
+        before, self._within = self._within, frozenset(parts)
+        try:
+            yield
+        finally:
+            self._within = before
+
+    def sees(self, part: Part) -> bool:
+        """Whether a method may act in ``part`` now; see :meth:`within`."""
+        return self._within is None or part in self._within
+
+    def freeze(self, places: Iterable[Place], expected: Mapping[Role, int], published: nn.Module | None) -> None:
         """Freeze everything and record the places, once, on the untouched network.
 
         Args:
             places: in a fixed order.
             expected: how often each role must occur.
-            published: the same parameters under their published names, to write them out under these.
+            published: the same parameters under their published names, to write them out under these; None: under ours.
 
         Raises:
             ValueError: a role occurs more or less often, or a parameter belongs to no place.
@@ -157,8 +203,8 @@ class Backbone(nn.Module, ABC):
         if missing:
             raise ValueError(f"Backbone '{self.record.name}': parameters in no place: {', '.join(missing[:5])}.")
         self._original_parameters = own
-        names = {id(parameter): name for name, parameter in published.named_parameters()}
-        self._published_names = {key: names[id(parameter)] for key, parameter in own.items()}
+        names = {id(parameter): name for name, parameter in published.named_parameters()} if published else {}
+        self._published_names = {key: names.get(id(parameter), key) for key, parameter in own.items()}
         self.requires_grad_(False)
         self.eval()
 
@@ -168,11 +214,16 @@ class Backbone(nn.Module, ABC):
         Raises:
             MissingPlace: this backbone has none with one of ``roles``.
         """
-        present = {place.role for place in self._places}
+        seen = [place for place in self._places if self.sees(place.part)]
+        present = {place.role for place in seen}
         for role in roles:
             if role not in present:
                 raise MissingPlace(role)
-        return [place for place in self._places if place.role in roles or place.role in optional]
+        return [place for place in seen if place.role in roles or place.role in optional]
+
+    def every_place(self) -> tuple[Place, ...]:
+        """All places, whatever :meth:`within` says."""
+        return self._places
 
     def place(self, role: Role) -> Place:
         """The one place with ``role``. Raises MissingPlace where there is none."""
@@ -184,9 +235,9 @@ class Backbone(nn.Module, ABC):
 
         All of them, or those in the places with one of ``roles`` or ``optional``; raises as :meth:`places` does.
         """
-        if not roles:
-            return dict(self._original_parameters)
-        inside = tuple(f"{place.key}." for place in self.places(*roles, optional=optional))
+        every = tuple(place for place in self._places if self.sees(place.part))
+        chosen = self.places(*roles, optional=optional) if roles else every
+        inside = tuple(f"{place.key}." for place in chosen)
         return {key: parameter for key, parameter in self._original_parameters.items() if key.startswith(inside)}
 
     def kept(self) -> dict[str, torch.Tensor]:
@@ -220,8 +271,8 @@ class Backbone(nn.Module, ABC):
         return self
 
     @abstractmethod
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Normalised pixels [B, 3, S, S] -> feature [B, d]."""
+    def forward(self, pixels: torch.Tensor, text: Text | None = None, knowledge: Text | None = None) -> torch.Tensor:
+        """Normalised pixels [B, 3, S, S], and what is said of them where the backbone reads it -> feature [B, d]."""
 
 
 def _parameters_by_place(places: Iterable[Place]) -> dict[str, nn.Parameter]:

@@ -18,16 +18,15 @@ from transformers import (
 from fedmedpeft.backbones.architecture import ClipArchitecture, ClipTextArchitecture
 from fedmedpeft.backbones.backbone import Backbone
 from fedmedpeft.backbones.clip_text import TextTower
-from fedmedpeft.backbones.family import Family
+from fedmedpeft.backbones.family import PublishedFamily
 from fedmedpeft.backbones.positions import resize_positions
 from fedmedpeft.backbones.record import BackboneRecord
 from fedmedpeft.backbones.tokenizer import Tokenizer
-from fedmedpeft.backbones.transformer import BlockNames, Readout, TokenEmbedding, Transformer
+from fedmedpeft.backbones.transformer import BlockNames, Readout, TokenEmbedding, TokenReadout, Transformer
 from fedmedpeft.components import ConfigError
 
 # transformers 5.23 names; a network in which one of them is missing is refused.
 _NAMES = BlockNames(
-    attention="self_attn",
     ffn="mlp",
     roles={
         "norm1": "layer_norm1",
@@ -53,7 +52,7 @@ class Clip(Transformer):
     text: TextTower | None
 
 
-class ClipFamily(Family[ClipArchitecture]):
+class ClipFamily(PublishedFamily[ClipArchitecture]):
     """``CLIPVisionModel``, ``CLIPVisionModelWithProjection`` and ``CLIPModel`` (Radford et al., ICML 2021).
 
     The feature is the class token, normalised and, where the checkpoint has a projection, in the space shared with
@@ -95,26 +94,22 @@ class ClipFamily(Family[ClipArchitecture]):
         return resized
 
     def assemble(self, model: PreTrainedModel, record: BackboneRecord, fingerprint: str) -> Backbone:
-        vision = model if isinstance(model, CLIPVisionModel) else model.vision_model
-        assert isinstance(vision, CLIPVisionModel)
-        embeddings = vision.embeddings
+        vision = _vision(model)
         projection = None if isinstance(model, CLIPVisionModel) else model.get_submodule("visual_projection")
         backbone = Clip(
             record,
-            embed=TokenEmbedding(
-                embeddings.patch_embedding,
-                embeddings.class_embedding,
-                embeddings.position_embedding.get_parameter("weight"),
-            ),
-            norm_pre=vision.pre_layrnorm,
-            blocks=list(vision.encoder.layers),
-            names=_NAMES,
             readout=Readout(vision.post_layernorm, projection),
             published=model,
             fingerprint=fingerprint,
+            **_modules(vision),
         )
         backbone.text = TextTower(model) if isinstance(model, CLIPModel) else None
         return backbone
+
+    def tower(self, model: PreTrainedModel, record: BackboneRecord, prefix: str) -> Transformer:
+        vision = _vision(model)
+        readout = TokenReadout(vision.post_layernorm)
+        return Transformer(record, readout=readout, published=model, prefix=prefix, **_modules(vision))
 
     def tokenizer(self, directory: Path, architecture: ClipArchitecture) -> Tokenizer | None:
         if architecture.text is None:
@@ -126,6 +121,24 @@ class ClipFamily(Family[ClipArchitecture]):
                 f"{architecture.text.vocabulary}. Put the tokenizer there that the checkpoint was published with."
             )
         return tokenizer
+
+
+def _vision(model: PreTrainedModel) -> CLIPVisionModel:
+    vision = model if isinstance(model, CLIPVisionModel) else model.vision_model
+    assert isinstance(vision, CLIPVisionModel)
+    return vision
+
+
+def _modules(vision: CLIPVisionModel) -> dict[str, Any]:
+    """What a Transformer is made of, but for its readout."""
+    embeddings = vision.embeddings
+    position = embeddings.position_embedding.get_parameter("weight")
+    return {
+        "embed": TokenEmbedding(embeddings.patch_embedding, embeddings.class_embedding, position),
+        "norm_pre": vision.pre_layrnorm,
+        "blocks": list(vision.encoder.layers),
+        "names": _NAMES,
+    }
 
 
 def _architecture(read: CLIPVisionConfig, projection: int, text: ClipTextArchitecture | None) -> ClipArchitecture:

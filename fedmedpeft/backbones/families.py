@@ -7,18 +7,20 @@ from typing import Any
 import torch
 
 from fedmedpeft.backbones.backbone import Backbone
-from fedmedpeft.backbones.clip import ClipFamily
-from fedmedpeft.backbones.family import Family
+from fedmedpeft.backbones.family import Family, PublishedFamily
+from fedmedpeft.backbones.meter_family import IMAGE_TOWERS, MeterFamily
 from fedmedpeft.backbones.record import BackboneRecord
 from fedmedpeft.backbones.resnet import ResNetFamily
-from fedmedpeft.backbones.vit import ViT
 
-FAMILIES: dict[str, Family[Any]] = {"vit": ViT(), "clip": ClipFamily(), "resnet": ResNetFamily()}
+PUBLISHED: dict[str, PublishedFamily[Any]] = {**IMAGE_TOWERS, "resnet": ResNetFamily()}
+"""Those that Hugging Face's checkpoints hold."""
+
+FAMILIES: dict[str, Family[Any, Any]] = {**PUBLISHED, "meter": MeterFamily()}
 
 
-def family_of_model_type(model_type: str) -> Family[Any] | None:
+def family_of_model_type(model_type: str) -> PublishedFamily[Any] | None:
     """The family that reads checkpoints of this ``model_type``; None where there is none."""
-    return next((family for family in FAMILIES.values() if model_type in family.model_types), None)
+    return next((family for family in PUBLISHED.values() if model_type in family.model_types), None)
 
 
 def skeleton(record: BackboneRecord) -> Backbone:

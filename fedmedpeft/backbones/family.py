@@ -7,17 +7,36 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from fedmedpeft.backbones.backbone import Backbone
 from fedmedpeft.backbones.record import BackboneRecord
 from fedmedpeft.backbones.tokenizer import Tokenizer
+from fedmedpeft.backbones.transformer import Transformer
 
 A = TypeVar("A")
+M = TypeVar("M", bound=nn.Module)
 
 
-class Family(ABC, Generic[A]):
-    """One kind of backbone, built from Hugging Face's modules."""
+class Family(ABC, Generic[A, M]):
+    """One kind of backbone: its network without weights, and the backbone made of that."""
+
+    @abstractmethod
+    def new_model(self, architecture: A) -> M:
+        """The network with these sizes, weights not set to anything; attention in torch's fused kernel."""
+
+    @abstractmethod
+    def resized(self, model: M, architecture: A) -> M:
+        """The same weights in a network for ``architecture.image_size``."""
+
+    @abstractmethod
+    def assemble(self, model: M, record: BackboneRecord, fingerprint: str) -> Backbone:
+        """Make the backbone of the model's modules, which are taken over, not copied."""
+
+
+class PublishedFamily(Family[A, PreTrainedModel]):
+    """One network of Hugging Face's, and the checkpoints that it is published in."""
 
     model_types: ClassVar[tuple[str, ...]]
     """Values of ``model_type`` in a published configuration."""
@@ -36,17 +55,16 @@ class Family(ABC, Generic[A]):
     def architecture(self, config: dict[str, Any]) -> A:
         """Read the sizes out of a published configuration."""
 
-    @abstractmethod
-    def new_model(self, architecture: A) -> PreTrainedModel:
-        """The published network with these sizes, weights not set to anything; attention in torch's fused kernel."""
+    def tower(self, model: PreTrainedModel, record: BackboneRecord, prefix: str) -> Transformer:
+        """The image tower of a larger backbone, which gives all its tokens, normalised.
 
-    @abstractmethod
-    def resized(self, model: PreTrainedModel, architecture: A) -> PreTrainedModel:
-        """The same weights in a network for ``architecture.image_size``."""
+        Args:
+            prefix: in front of the keys of its places.
 
-    @abstractmethod
-    def assemble(self, model: PreTrainedModel, record: BackboneRecord, fingerprint: str) -> Backbone:
-        """Make the backbone of the model's modules, which are taken over, not copied."""
+        Raises:
+            TypeError: this family has no tokens.
+        """
+        raise TypeError(f"{type(self).__name__} is no transformer")
 
     def tokenizer(self, directory: Path, architecture: A) -> Tokenizer | None:
         """What turns words into tokens, where a text tower belongs to the backbone and ``directory`` holds it.

@@ -16,8 +16,8 @@ from transformers.utils import logging
 from fedmedpeft.backbones.architecture import Architecture, ViTArchitecture
 from fedmedpeft.backbones.backbone import Backbone
 from fedmedpeft.backbones.checkpoint_files import EMBEDDED, CheckpointFiles, embedded_directory, locate, read_json
-from fedmedpeft.backbones.families import FAMILIES, family_of_model_type
-from fedmedpeft.backbones.family import Family
+from fedmedpeft.backbones.families import PUBLISHED, family_of_model_type
+from fedmedpeft.backbones.family import PublishedFamily
 from fedmedpeft.backbones.fingerprint import fingerprint
 from fedmedpeft.backbones.record import BackboneRecord, Preprocessing
 from fedmedpeft.backbones.timm_checkpoint import from_timm, is_timm, timm_architecture
@@ -67,7 +67,7 @@ def load_backbone(name: str, *, revision: str = "", image_size: int = 0, device:
     if problems:
         raise ConfigError(f"Backbone '{name}' does not fit its architecture: {problems}. Check what was saved there.")
     _refuse_non_finite(name, model)
-    family = FAMILIES[architecture.family]
+    family = PUBLISHED[architecture.family]
     assert files.weights is not None
     tokenizer = family.tokenizer(files.weights.parent, architecture)
     if name == EMBEDDED:
@@ -99,10 +99,10 @@ def _read_weights(name: str, path: Path | None) -> dict[str, torch.Tensor]:
         raise ConfigError(f"backbone='{name}': '{path.name}' cannot be read. Fetch it again.") from error
 
 
-def _family(name: str, config: dict[str, Any]) -> Family[Any]:
+def _family(name: str, config: dict[str, Any]) -> PublishedFamily[Any]:
     family = family_of_model_type(str(config.get("model_type")))
     if family is None:
-        known = ", ".join(kind for family in FAMILIES.values() for kind in family.model_types)
+        known = ", ".join(kind for family in PUBLISHED.values() for kind in family.model_types)
         pair = " Of pairs of an image and a text tower, only CLIP's own is read: not BiomedCLIP's ViT with a BERT."
         raise ConfigError(
             f"backbone='{name}' has model_type={config.get('model_type')!r}; expected one of {known}, or a timm ViT "
@@ -127,7 +127,7 @@ def _from_timm(
 ) -> tuple[ViTArchitecture, PreTrainedModel, str]:
     """Architecture, model, and what is wrong with it."""
     architecture = timm_architecture(tensors, files.config)
-    model = FAMILIES["vit"].new_model(architecture)
+    model = PUBLISHED["vit"].new_model(architecture)
     widened = {name: tensor.float() for name, tensor in from_timm(tensors).items()}
     return architecture, model, _problems(*model.load_state_dict(widened, strict=False), ignored=())
 
@@ -135,7 +135,7 @@ def _from_timm(
 def _from_hugging_face(name: str, files: CheckpointFiles) -> tuple[Architecture, PreTrainedModel, str]:
     """Architecture, model, and what is wrong with it."""
     architecture = _architecture(name, files.config)
-    family = FAMILIES[architecture.family]
+    family = PUBLISHED[architecture.family]
     assert files.weights is not None
     model, info = family.read(files.weights.parent, architecture)
     problems = _problems(info["missing_keys"], info["unexpected_keys"], info["mismatched_keys"], ignored=family.ignored)
@@ -171,7 +171,7 @@ def _check_release(mark: str) -> None:
 
 def _preprocessing(files: CheckpointFiles, architecture: Architecture) -> Preprocessing:
     """From the backbone's own record; what its family was published with where it says nothing."""
-    usual = FAMILIES[architecture.family]
+    usual = PUBLISHED[architecture.family]
     said = {**files.config, **files.config.get("pretrained_cfg", {}), **files.preprocessing}
     interpolation = said.get("interpolation") or _RESAMPLING.get(said.get("resample", 0), usual.interpolation)
     mean = said.get("mean") or said.get("image_mean") or usual.mean

@@ -37,9 +37,12 @@ class BackboneRecord(BaseModel):
 
     def at_image_size(self, image_size: int) -> BackboneRecord:
         """The same backbone fed with images of another size (position embeddings will be interpolated)."""
-        fields = self.model_dump()
-        fields["architecture"]["image_size"] = fields["preprocessing"]["image_size"] = image_size
-        return BackboneRecord.model_validate(fields)
+        preprocessing = self.preprocessing.model_dump() | {"image_size": image_size}
+        return BackboneRecord(
+            name=self.name,
+            architecture=self.architecture.at_image_size(image_size),
+            preprocessing=Preprocessing.model_validate(preprocessing),
+        )
 
 
 # The published sizes (same paper, table 1; Ti and S: Touvron et al., ICML 2021), to count before anything is loaded.

@@ -11,8 +11,9 @@ from transformers import PreTrainedModel, ResNetConfig, ResNetModel
 
 from fedmedpeft.backbones.architecture import ResNetArchitecture
 from fedmedpeft.backbones.backbone import Backbone, Place, Role
-from fedmedpeft.backbones.family import Family
+from fedmedpeft.backbones.family import PublishedFamily
 from fedmedpeft.backbones.record import BackboneRecord
+from fedmedpeft.text import Text
 
 _IMAGE_SIZE = 224
 """Pixels a side of the published ResNets, whose configuration has no word for it: any size would do."""
@@ -64,7 +65,7 @@ class ResNet(Backbone):
         self.readout: nn.Module = AveragePooling()
         self.freeze(self._find_places(), self._expected(), published)
 
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+    def forward(self, pixels: torch.Tensor, text: Text | None = None, knowledge: Text | None = None) -> torch.Tensor:
         """Normalised pixels [B, 3, S, S] of any size -> feature [B, d]."""
         features = self.embed(pixels)
         for block in self.blocks:
@@ -96,7 +97,7 @@ class ResNet(Backbone):
         return {"embed": 1, "block": blocks, "conv": convolutions, "batchnorm": convolutions, "readout": 1}
 
 
-class ResNetFamily(Family[ResNetArchitecture]):
+class ResNetFamily(PublishedFamily[ResNetArchitecture]):
     """``ResNetModel``, of basic or of bottleneck layers (He et al., CVPR 2016)."""
 
     model_types = ("resnet",)

@@ -9,14 +9,13 @@ from transformers import PreTrainedModel, ViTConfig, ViTModel
 
 from fedmedpeft.backbones.architecture import ViTArchitecture
 from fedmedpeft.backbones.backbone import Backbone
-from fedmedpeft.backbones.family import Family
+from fedmedpeft.backbones.family import PublishedFamily
 from fedmedpeft.backbones.positions import resize_positions
 from fedmedpeft.backbones.record import BackboneRecord
-from fedmedpeft.backbones.transformer import BlockNames, Readout, TokenEmbedding, Transformer
+from fedmedpeft.backbones.transformer import BlockNames, Readout, TokenEmbedding, TokenReadout, Transformer
 
 # transformers 5.23 names; a network in which one of them is missing is refused.
 _NAMES = BlockNames(
-    attention="attention",
     ffn="mlp",
     roles={
         "norm1": "layernorm_before",
@@ -31,7 +30,7 @@ _NAMES = BlockNames(
 )
 
 
-class ViT(Family[ViTArchitecture]):
+class ViT(PublishedFamily[ViTArchitecture]):
     """``ViTModel`` without its pooler."""
 
     model_types = ("vit",)
@@ -77,13 +76,24 @@ class ViT(Family[ViTArchitecture]):
 
     def assemble(self, model: PreTrainedModel, record: BackboneRecord, fingerprint: str) -> Backbone:
         assert isinstance(model, ViTModel)
-        convolution: nn.Module = model.embeddings.patch_embeddings.projection
-        return Transformer(
-            record,
-            embed=TokenEmbedding(convolution, model.embeddings.cls_token, model.embeddings.position_embeddings),
-            blocks=list(model.layers),
-            names=_NAMES,
-            readout=Readout(model.layernorm, None),
-            published=model,
-            fingerprint=fingerprint,
-        )
+        return _transformer(model, record, Readout(model.layernorm, None), fingerprint=fingerprint)
+
+    def tower(self, model: PreTrainedModel, record: BackboneRecord, prefix: str) -> Transformer:
+        assert isinstance(model, ViTModel)
+        return _transformer(model, record, TokenReadout(model.layernorm), prefix=prefix)
+
+
+def _transformer(
+    model: ViTModel, record: BackboneRecord, readout: Readout | TokenReadout, *, fingerprint: str = "", prefix: str = ""
+) -> Transformer:
+    convolution: nn.Module = model.embeddings.patch_embeddings.projection
+    return Transformer(
+        record,
+        embed=TokenEmbedding(convolution, model.embeddings.cls_token, model.embeddings.position_embeddings),
+        blocks=list(model.layers),
+        names=_NAMES,
+        readout=readout,
+        published=model,
+        fingerprint=fingerprint,
+        prefix=prefix,
+    )

@@ -6,13 +6,12 @@ from pydantic import Field
 from torch import nn
 
 from fedmedpeft.backbones import Backbone
-from fedmedpeft.components import Options
 from fedmedpeft.methods.initialiser import Initialiser
-from fedmedpeft.methods.method import Method, register_method
+from fedmedpeft.methods.method import Method, MethodOptions, register_method
 from fedmedpeft.methods.position import position_embedding
 
 
-class AttentionOptions(Options):
+class AttentionOptions(MethodOptions):
     """Options of ``attention``."""
 
     position: bool = Field(False, description="the position embedding too, as in Dutt et al., MIDL 2024")

@@ -12,12 +12,11 @@ from torch import nn
 from torch.nn.functional import batch_norm
 
 from fedmedpeft.backbones import Backbone, Inserted
-from fedmedpeft.components import Options
 from fedmedpeft.methods.initialiser import Initialiser
-from fedmedpeft.methods.method import Method, register_method
+from fedmedpeft.methods.method import Method, MethodOptions, register_method
 
 
-class BatchNormOptions(Options):
+class BatchNormOptions(MethodOptions):
     """Options of ``batchnorm``."""
 
     statistics: Literal["frozen", "site"] = Field(

@@ -6,12 +6,12 @@ from pydantic import Field
 from torch import nn
 
 from fedmedpeft.backbones import Backbone
-from fedmedpeft.components import ConfigError, Options
+from fedmedpeft.components import ConfigError
 from fedmedpeft.methods.initialiser import Initialiser
-from fedmedpeft.methods.method import Method, register_method
+from fedmedpeft.methods.method import Method, MethodOptions, register_method
 
 
-class BlocksOptions(Options):
+class BlocksOptions(MethodOptions):
     """Options of ``blocks``."""
 
     last: int = Field(2, ge=1, description="blocks to train, counted from the readout")

@@ -11,10 +11,9 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from fedmedpeft.backbones import Backbone, Inserted, Role, as_transformer
-from fedmedpeft.components import Options
+from fedmedpeft.backbones import Backbone, Inserted, Role
 from fedmedpeft.methods.initialiser import Initialiser
-from fedmedpeft.methods.method import Method
+from fedmedpeft.methods.method import Method, MethodOptions
 
 Activation = Literal["relu", "gelu", "quick_gelu"]
 
@@ -30,7 +29,7 @@ _ACTIVATIONS: dict[Activation, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-class AdapterOptions(Options):
+class AdapterOptions(MethodOptions):
     """What every adapter method lets one choose."""
 
     activation: Activation = Field("relu", description="between the two projections")
@@ -67,8 +66,8 @@ class SequentialAdapter(Inserted):
         super().__init__()
         self.base, self.adapter = base, adapter
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        hidden: torch.Tensor = self.base(x)
+    def forward(self, x: torch.Tensor, *context: torch.Tensor | None) -> torch.Tensor:
+        hidden: torch.Tensor = self.base(x, *context)
         update: torch.Tensor = self.adapter(hidden)
         return hidden + update
 
@@ -80,8 +79,8 @@ class ParallelAdapter(Inserted):
         super().__init__()
         self.base, self.adapter, self.scale = base, adapter, scale
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        output: torch.Tensor = self.base(x)
+    def forward(self, x: torch.Tensor, *context: torch.Tensor | None) -> torch.Tensor:
+        output: torch.Tensor = self.base(x, *context)
         update: torch.Tensor = self.adapter(x)
         return output + self.scale * update
 
@@ -115,11 +114,10 @@ class AdapterMethod(Method):
         Returns:
             What is exchanged, by keys ``<place>.<name>.<parameter>``.
         """
-        width = as_transformer(backbone).hidden_size
         exchanged: dict[str, nn.Parameter] = {}
         for place in backbone.places(*roles):
             key = f"{place.key}.{name}"
-            adapter = self._bottleneck(init, key, width, bottleneck, layernorm)
+            adapter = self._bottleneck(init, key, place.width, bottleneck, layernorm)
             place.wrap(partial(around, adapter=adapter))
             exchanged |= {f"{key}.{parameter}": value for parameter, value in adapter.named_parameters()}
         return exchanged

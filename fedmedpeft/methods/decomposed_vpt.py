@@ -9,13 +9,12 @@ from pydantic import Field
 from torch import nn
 
 from fedmedpeft.backbones import Backbone, Inserted, Transformer, as_transformer
-from fedmedpeft.components import Options
 from fedmedpeft.methods.initialiser import Initialiser
-from fedmedpeft.methods.method import Method, register_method
+from fedmedpeft.methods.method import Method, MethodOptions, register_method
 from fedmedpeft.methods.prompts import InsertPrompts, PromptedBlock, PromptedEmbedding, prompt_bound
 
 
-class DecomposedPromptOptions(Options):
+class DecomposedPromptOptions(MethodOptions):
     """Options of ``decomposed-vpt``."""
 
     tokens: int = Field(50, ge=1, description="prompt tokens (per block where deep)")

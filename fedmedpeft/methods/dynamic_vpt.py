@@ -10,7 +10,7 @@ from torch import nn
 
 from fedmedpeft.backbones import Backbone, Transformer, as_transformer
 from fedmedpeft.backbones.transformer import Readout
-from fedmedpeft.components import ConfigError, Options
+from fedmedpeft.components import ConfigError
 from fedmedpeft.methods.dynamic_prompts import (
     AppendedPrompts,
     BesideFeedForward,
@@ -20,11 +20,11 @@ from fedmedpeft.methods.dynamic_prompts import (
     MeanReadout,
 )
 from fedmedpeft.methods.initialiser import Initialiser
-from fedmedpeft.methods.method import Method, register_method
+from fedmedpeft.methods.method import Method, MethodOptions, register_method
 from fedmedpeft.methods.prompts import PromptTokens
 
 
-class DynamicOptions(Options):
+class DynamicOptions(MethodOptions):
     """Options of ``dynamic-vpt``."""
 
     form: Literal["abstract", "released", "readout"] = Field(

@@ -56,7 +56,7 @@ class HfPeft(Method):
             ConfigError: peft refuses an option.
         """
         known = {field.name for field in fields(self.config_type)}
-        given: dict[str, Any] = {**self.options.model_dump(exclude={"targets"}), **self.kind.preset}
+        given: dict[str, Any] = {**self.options.model_dump(exclude={"targets", "where"}), **self.kind.preset}
         given |= {name: seed for name in _SEEDS if name in known}
         given |= {name: False for name in _UNSAVED if name in known}
         given["target_modules"] = list(targets)

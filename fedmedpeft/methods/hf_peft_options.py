@@ -11,8 +11,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from peft import PeftConfig
 from pydantic import ConfigDict, Field, create_model, field_validator
 
-from fedmedpeft.components import Options
 from fedmedpeft.methods.hf_peft_types import Kind
+from fedmedpeft.methods.method import MethodOptions
 from fedmedpeft.methods.targets import roles_of
 
 # fmt: off
@@ -35,7 +35,7 @@ _OURS = frozenset({
 _SCALARS = (bool, int, float, str)
 
 
-class PeftOptions(Options):
+class PeftOptions(MethodOptions):
     """What every ``peft:<type>`` has."""
 
     model_config = ConfigDict(allow_inf_nan=False)

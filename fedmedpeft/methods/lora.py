@@ -12,13 +12,12 @@ from torch import nn
 from torch.nn.functional import dropout
 
 from fedmedpeft.backbones import Backbone, Inserted
-from fedmedpeft.components import Options
 from fedmedpeft.methods.initialiser import Initialiser
-from fedmedpeft.methods.method import Method, register_method
+from fedmedpeft.methods.method import Method, MethodOptions, register_method
 from fedmedpeft.methods.targets import PROJECTIONS, roles_of
 
 
-class LoraOptions(Options):
+class LoraOptions(MethodOptions):
     """Options of ``lora``."""
 
     rank: int = Field(8, ge=1, description="rank r of the update")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
+from pydantic import Field, field_validator
 from torch import nn
 
-from fedmedpeft.backbones import Backbone
-from fedmedpeft.components import NoOptions, Options, Registry, parse_composition
+from fedmedpeft.backbones import Backbone, Part
+from fedmedpeft.components import Options, Registry, parse_composition, suggest
 from fedmedpeft.methods.initialiser import Initialiser
 from fedmedpeft.methods.rotation import Rotation
 
@@ -17,6 +18,34 @@ Averaging = Literal["exact", "factors", "no"]
 """What the mean of several sites' states is. ``exact``: the model whose weights are the mean of theirs. ``factors``:
 only near it, since what is averaged are factors of a product or another parametrisation that is not linear. ``no``:
 nothing that means anything."""
+
+
+PARTS: tuple[Part, ...] = get_args(Part)
+
+
+class MethodOptions(Options):
+    """What every method lets one choose; the base of all their options."""
+
+    where: str = Field(
+        "", description=f"networks of the backbone to act in, comma-separated: {', '.join(PARTS)}; empty: all of them"
+    )
+
+    @field_validator("where")
+    @classmethod
+    def _known_parts(cls, value: str) -> str:
+        for part in _listed(value):
+            if part not in PARTS:
+                raise ValueError(f"no network '{part}'.{suggest(part, PARTS)} Known: {', '.join(PARTS)}")
+        return value
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The networks that ``where`` names, in the order of :data:`PARTS`; empty: all that the backbone has."""
+        return tuple(part for part in PARTS if part in _listed(self.where))
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",")] if text.strip() else []
 
 
 class Method(ABC):
@@ -52,7 +81,9 @@ class Method(ABC):
     draws_unsent: bool = False
     """True where the run's seed draws what is neither trained nor sent: a state means nothing without that seed."""
 
-    def __init__(self, options: Options) -> None:
+    options: MethodOptions
+
+    def __init__(self, options: MethodOptions) -> None:
         self.options = options
 
     @abstractmethod
@@ -100,7 +131,7 @@ def stays_at_sites(composition: str, personal: Iterable[str]) -> tuple[str, ...]
     return (*personal, *(f"statistics of {name}" for name in statistics))
 
 
-def register_method(name: str, options: type[Options] = NoOptions) -> Callable[[type[Method]], type[Method]]:
+def register_method(name: str, options: type[MethodOptions] = MethodOptions) -> Callable[[type[Method]], type[Method]]:
     """Class decorator: ``@register_method("lora", LoraOptions)``."""
 
     def decorate(method: type[Method]) -> type[Method]:

@@ -8,12 +8,12 @@ from fedmedpeft.backbones import Backbone, as_transformer
 from fedmedpeft.methods.initialiser import Initialiser
 from fedmedpeft.methods.method import Method, register_method
 
-_KEY = "embed.position"
-
 
 def position_embedding(backbone: Backbone) -> dict[str, nn.Parameter]:
     """The position embedding, of class token and patches, by its key. Raises MissingPlace where there is none."""
-    return {_KEY: as_transformer(backbone).original_parameters()[_KEY]}
+    transformer = as_transformer(backbone)
+    key = f"{transformer.prefix}embed.position"
+    return {key: transformer.original_parameters()[key]}
 
 
 @register_method("position")

@@ -8,13 +8,13 @@ from torch import nn
 from torch.nn.functional import dropout
 
 from fedmedpeft.backbones import Inserted, Transformer
-from fedmedpeft.components import Options
 from fedmedpeft.methods.initialiser import Initialiser
+from fedmedpeft.methods.method import MethodOptions
 
 VPT = "Jia et al., Visual Prompt Tuning, ECCV 2022 (arXiv 2203.12119)"
 
 
-class PromptOptions(Options):
+class PromptOptions(MethodOptions):
     """Options of ``vpt-shallow`` and ``vpt-deep``."""
 
     tokens: int = Field(10, ge=1, description="prompt tokens (per block in vpt-deep)")

@@ -8,15 +8,15 @@ from pydantic import Field
 from torch import nn
 
 from fedmedpeft.backbones import Backbone, Role
-from fedmedpeft.components import ConfigError, Options
+from fedmedpeft.components import ConfigError
 from fedmedpeft.methods.initialiser import Initialiser
-from fedmedpeft.methods.method import Method, register_method
+from fedmedpeft.methods.method import Method, MethodOptions, register_method
 from fedmedpeft.methods.rotation import Order, Rotation
 
 _ATTENTION: tuple[Role, ...] = ("q", "k", "v", "o")
 
 
-class SbaOptions(Options):
+class SbaOptions(MethodOptions):
     """Options of ``sba``."""
 
     blocks: int = Field(1, ge=1, description="blocks drawn for a round")

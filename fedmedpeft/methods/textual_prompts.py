@@ -12,15 +12,15 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from fedmedpeft.backbones import Backbone, Clip, MissingPlace, TextTower, Tokenizer
-from fedmedpeft.components import ConfigError, Options
+from fedmedpeft.components import ConfigError
 from fedmedpeft.methods.initialiser import Initialiser
-from fedmedpeft.methods.method import Method, register_method
+from fedmedpeft.methods.method import Method, MethodOptions, register_method
 
 Position = Literal["end", "middle", "front"]
 _CONTEXT = -1
 
 
-class TextualOptions(Options):
+class TextualOptions(MethodOptions):
     """Options of ``textual-prompts``."""
 
     context: int = Field(4, ge=1, description="learned context vectors M")

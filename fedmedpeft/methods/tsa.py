@@ -12,14 +12,13 @@ from torch import nn
 from torch.nn.functional import linear
 
 from fedmedpeft.backbones import Backbone, Inserted
-from fedmedpeft.components import Options
 from fedmedpeft.methods.initialiser import Initialiser
-from fedmedpeft.methods.method import Method, register_method
+from fedmedpeft.methods.method import Method, MethodOptions, register_method
 
 _IDENTITY_SCALE = 1e-4
 
 
-class TsaOptions(Options):
+class TsaOptions(MethodOptions):
     """Options of ``tsa``."""
 
     targets: Literal["3x3", "all"] = Field(

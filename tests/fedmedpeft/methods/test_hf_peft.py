@@ -83,7 +83,7 @@ def test_the_seed_draws_the_bases_too(tiny_backbone: Path) -> None:
     assert not torch.equal(bases[0], bases[2])
 
 
-_VERA_A = "backbone.blocks.0.attention.attention.q_proj.layer.vera_A.default"
+_VERA_A = "backbone.blocks.0.attention.attention.q.layer.vera_A.default"
 
 
 @pytest.mark.parametrize("method", _PEFT)

@@ -31,7 +31,8 @@ def make_partition(
 ) -> PartitionManifest:
     """Give the images of ``source`` to ``sites`` sites, each with its own train, val and test.
 
-    No patient is in two sites or in two splits. The same arguments give the same partition, byte for byte.
+    No patient and no image is in two sites, nor in two splits unless a published set's own splits share them. The same
+    arguments give the same partition, byte for byte.
 
     Args:
         spec: a partitioner as text, e.g. ``dirichlet(alpha=0.3)``.
@@ -54,7 +55,7 @@ def make_partition(
         given = partitioner.assign(source.table, sites, rng)
         torn = straddling(units, given.site_of)
         if torn:
-            raise DataError(f"{torn} patients are in more than one site. Give a patient's images to one site.")
+            raise DataError(f"{torn} {units.kind}s are in more than one site. Give all of a {units.kind} to one site.")
         split_of = split_rows(
             source.table, units, given.site_of, val_fraction=val_fraction, test_fraction=test_fraction, rng=rng
         )

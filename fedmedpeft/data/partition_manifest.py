@@ -15,6 +15,7 @@ from fedmedpeft.data import partition_file
 from fedmedpeft.data.errors import DataError
 from fedmedpeft.data.photometry import Photometry
 from fedmedpeft.data.source import SPLITS, ImageTable
+from fedmedpeft.data.splitting import torn_by_splits
 from fedmedpeft.data.units import group_units, straddling
 from fedmedpeft.site_names import RULE, is_site_name
 
@@ -123,10 +124,10 @@ class PartitionManifest:
                 "Use the source it was made for, or make a new partition."
             )
         units = group_units(table)
-        for what, groups in (("site", self.site_of), ("split", self.split_of)):
-            torn = straddling(units, groups)
+        between = {"site": straddling(units, self.site_of), "split": torn_by_splits(table, units, self.split_of)}
+        for what, torn in between.items():
             if torn:
-                raise DataError(f"{torn} patients are in more than one {what} of the partition. Make it again.")
+                raise DataError(f"{torn} {units.kind}s are in more than one {what} of the partition. Make it again.")
         counts = count_classes(table, self.site_of, self.split_of, len(self.sites))
         if self.classes != table.classes or not np.array_equal(self.class_counts, counts):
             raise DataError(

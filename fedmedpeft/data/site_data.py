@@ -15,26 +15,14 @@ from fedmedpeft.data.errors import DataError
 from fedmedpeft.data.partition_manifest import PartitionManifest
 from fedmedpeft.data.photometry import Photometry, apply_photometry
 from fedmedpeft.data.source import SPLITS, Source
+from fedmedpeft.data.split import Split, join
+from fedmedpeft.data.text_reader import TextReader
 
+__all__ = ["SHARED_IMAGES", "SiteData", "Split", "load_site", "pool"]
+
+SHARED_IMAGES = "Test questions are about images that are also in train: the published split is by question."
+"""Note of a site whose test images are not new to it."""
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-
-
-@dataclass
-class Split:
-    """Images and labels of one split; may be empty.
-
-    Attributes:
-        images: uint8 [N, 3, S, S].
-        labels: int64 [N].
-        rows: int64 [N], rows of the source's table.
-    """
-
-    images: torch.Tensor
-    labels: torch.Tensor
-    rows: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
 
 @dataclass
@@ -45,7 +33,7 @@ class SiteData:
         site: its name.
         train, val, test: its splits.
         classes: class names of the whole federation, index = label.
-        skipped: why images were left out -> how many; safe to report.
+        skipped: why images were left out -> how many rows (images, questions) that cost; safe to report.
         notes: what to know before trusting the site's numbers; safe to report.
         details: one line per image left out, with its file name; stays at the site.
     """
@@ -61,12 +49,19 @@ class SiteData:
 
 
 def load_site(
-    source: Source, manifest: PartitionManifest, site: str, *, image_size: int, interpolation: str = "bicubic"
+    source: Source,
+    manifest: PartitionManifest,
+    site: str,
+    *,
+    image_size: int,
+    interpolation: str = "bicubic",
+    texts: TextReader | None = None,
 ) -> SiteData:
-    """Decode the images of ``site`` to ``image_size`` pixels square.
+    """Decode the images of ``site`` to ``image_size`` pixels square, and read its texts where ``texts`` is given.
 
     The short side is scaled to ``image_size`` and the middle of the long side kept, so that shapes are not distorted.
-    An image that cannot be read is left out and counted: one damaged file must not end a round.
+    An image that several rows share is decoded once. One that cannot be read is left out with all rows about it, and
+    counted: one damaged file must not end a round.
 
     Raises:
         ConfigError: unknown interpolation, or an image size below 1.
@@ -79,60 +74,95 @@ def load_site(
         raise ConfigError(f"image_size={image_size} must be at least 1.")
     manifest.check(source.table)
     device = manifest.shifts[manifest.site_index(site)] if manifest.shifts is not None else None
-    decoder = _Decoder(source, image_size, INTERPOLATIONS[interpolation], device, manifest.seed)
-    train, val, test = (decoder.split(manifest.rows(site, name)) for name in SPLITS)
+    loader = _Loader(source, image_size, INTERPOLATIONS[interpolation], device, manifest.seed, texts)
+    train, val, test = (loader.split(manifest.rows(site, name)) for name in SPLITS)
     if not len(train):
         planned = len(manifest.rows(site, "train"))
         raise DataError(
-            f"Site '{site}' has no readable training image out of {planned}. {'; '.join(decoder.details[:3])}".strip(),
+            f"Site '{site}' has no readable training image out of {planned}. {'; '.join(loader.details[:3])}".strip(),
             public="The site has no readable training image.",
         )
-    notes = _notes(train, val, test)
-    return SiteData(site, train, val, test, source.table.classes, dict(decoder.skipped), notes, tuple(decoder.details))
+    notes = _notes(train, val, test, source.table.classes)
+    if np.isin(loader.shown(test), loader.shown(train)).any():
+        notes = (*notes, SHARED_IMAGES)
+    return SiteData(site, train, val, test, source.table.classes, dict(loader.skipped), notes, tuple(loader.details))
 
 
 def pool(sites: Sequence[SiteData], name: str = "pooled") -> SiteData:
     """All sites as one: the centralised training that a federation is compared with.
 
     Raises:
-        DataError: no sites, or sites with different classes or image sizes.
+        DataError: no sites, or sites with different classes or image sizes, or only some with texts.
     """
     if not sites:
         raise DataError("There are no sites to pool.")
     if len({site.classes for site in sites}) > 1 or len({site.train.images.shape[1:] for site in sites}) > 1:
         raise DataError("Sites with different classes or image sizes cannot be pooled. Load them alike.")
-    train, val, test = (_join([getattr(site, split) for site in sites]) for split in SPLITS)
+    train, val, test = (join([getattr(site, split) for site in sites]) for split in SPLITS)
     skipped: Counter[str] = Counter()
     for site in sites:
         skipped.update(site.skipped)
     details = tuple(line for site in sites for line in site.details)
-    return SiteData(name, train, val, test, sites[0].classes, dict(skipped), _notes(train, val, test), details)
+    notes = _notes(train, val, test, sites[0].classes)
+    if any(SHARED_IMAGES in site.notes for site in sites):
+        notes = (*notes, SHARED_IMAGES)
+    return SiteData(name, train, val, test, sites[0].classes, dict(skipped), notes, details)
 
 
-class _Decoder:
-    """Decodes rows to one size and keeps the account of what it had to leave out."""
+class _Loader:
+    """Brings rows to tensors of one size and keeps the account of what it had to leave out."""
 
     def __init__(
-        self, source: Source, size: int, resample: Image.Resampling, device: Photometry | None, seed: int
+        self,
+        source: Source,
+        size: int,
+        resample: Image.Resampling,
+        device: Photometry | None,
+        seed: int,
+        texts: TextReader | None,
     ) -> None:
         self.source, self.size, self.resample, self.device, self.seed = source, size, resample, device, seed
+        self.texts = texts
+        self.first_rows = source.table.first_rows()
         self.skipped: Counter[str] = Counter()
         self.details: list[str] = []
 
     def split(self, rows: np.ndarray) -> Split:
-        pixels = np.empty((len(rows), self.size, self.size, 3), dtype=np.uint8)
-        kept: list[int] = []
-        for row in rows.tolist():
+        images, places = self._images(Counter(self.first_rows[rows].tolist()))
+        chosen = np.array([row for row in rows.tolist() if int(self.first_rows[row]) in places], dtype=np.int64)
+        table = self.source.table
+        questions = _of(table.texts, chosen)
+        text, knowledge = self.texts.read(questions) if self.texts and questions is not None else (None, None)
+        return Split(
+            images,
+            torch.from_numpy(table.labels[chosen]),
+            chosen,
+            torch.tensor([places[int(first)] for first in self.first_rows[chosen]], dtype=torch.int64),
+            text=text,
+            knowledge=knowledge,
+            questions=questions,
+            answers=_of(table.answers, chosen),
+            answer_types=_of(table.answer_types, chosen),
+        )
+
+    def shown(self, split: Split) -> np.ndarray:
+        """The image of each row of ``split``, as the first row of the table that shows it, int64 [N]."""
+        first: np.ndarray = self.first_rows[split.rows]
+        return first
+
+    def _images(self, wanted: Counter[int]) -> tuple[torch.Tensor, dict[int, int]]:
+        """Images by first row (with the rows about each) to uint8 [U, 3, S, S], and the place of each there."""
+        pixels = np.empty((len(wanted), self.size, self.size, 3), dtype=np.uint8)
+        places: dict[int, int] = {}
+        for first, rows in wanted.items():
             try:
-                pixels[len(kept)] = np.asarray(self._image(row))
+                pixels[len(places)] = np.asarray(self._image(first))
             except DataError as error:
-                self.skipped[error.public] += 1
-                self.details.append(str(error))
+                self.skipped[error.public] += rows
+                self.details.append(str(error) if rows == 1 else f"{error} ({rows} rows are about it.)")
             else:
-                kept.append(row)
-        chosen = np.array(kept, dtype=np.int64)
-        images = torch.from_numpy(pixels[: len(kept)]).permute(0, 3, 1, 2).contiguous()
-        return Split(images, torch.from_numpy(self.source.table.labels[chosen]), chosen)
+                places[first] = len(places)
+        return torch.from_numpy(pixels[: len(places)]).permute(0, 3, 1, 2).contiguous(), places
 
     def _image(self, row: int) -> Image.Image:
         image = ImageOps.fit(self.source.image(row), (self.size, self.size), self.resample)
@@ -142,17 +172,14 @@ class _Decoder:
         return apply_photometry(image, self.device, np.random.default_rng([self.seed, row]))
 
 
-def _join(splits: Sequence[Split]) -> Split:
-    return Split(
-        torch.cat([split.images for split in splits]),
-        torch.cat([split.labels for split in splits]),
-        np.concatenate([split.rows for split in splits]),
-    )
+def _of(column: tuple[str, ...] | None, rows: np.ndarray) -> tuple[str, ...] | None:
+    return tuple(column[row] for row in rows) if column is not None else None
 
 
-def _notes(train: Split, val: Split, test: Split) -> tuple[str, ...]:
+def _notes(train: Split, val: Split, test: Split, classes: tuple[str, ...]) -> tuple[str, ...]:
     notes = []
-    if len(np.unique(train.labels.numpy())) == 1:
+    # Strata of questions, and the one class of captions, are nothing that a model could fail to learn.
+    if train.answers is None and len(classes) > 1 and len(np.unique(train.labels.numpy())) == 1:
         notes.append("The site trains on one class only.")
     notes += [f"The site has no {name} images." for name, split in (("val", val), ("test", test)) if not len(split)]
     return tuple(notes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from fedmedpeft.components import ConfigError
@@ -25,18 +27,26 @@ def given_splits(table: ImageTable, units: Units) -> np.ndarray:
     """The table's own splits as codes, int8 [N]; all train where it has none.
 
     Raises:
-        DataError: a patient is in more than one split.
+        DataError: a patient is in more than one split, and the table does not say that it knows.
     """
     if table.splits is None:
         return np.zeros(len(table), dtype=np.int8)
     codes = np.array([SPLITS.index(split) for split in table.splits], dtype=np.int8)
-    torn = straddling(units, codes)
+    torn = 0 if table.splits_share_patients else straddling(units, codes)
     if torn:
         raise DataError(
-            f"{torn} of {len(units)} patients are in more than one split: the test would be of patients already seen. "
-            "Correct the split column, or leave it out and let the split be drawn by patient."
+            f"{torn} of {len(units)} {units.kind}s are in more than one split: the test would be of {units.kind}s "
+            f"already seen. Correct the split column, or leave it out and let the split be drawn by {units.kind}."
         )
     return codes
+
+
+def torn_by_splits(table: ImageTable, units: Units, split_of: np.ndarray) -> int:
+    """How many units ``split_of`` (int8 [N]) has in several splits, beyond what a table that shares patients says."""
+    if table.splits_share_patients:
+        # Rows of a patient that the table puts apart may lie apart; those that it keeps together stay together.
+        units = replace(units, of_row=units.of_row * len(SPLITS) + given_splits(table, units))
+    return straddling(units, split_of)
 
 
 def split_rows(
@@ -74,14 +84,15 @@ def _carve(units: Units, rows: np.ndarray, fraction: float, rng: np.random.Gener
     What a class is owed but too small to give is carried to the next class, so the total is right even where no class
     alone has enough. The last unit of a class stays: what is not trained on cannot be learnt.
     """
+    sizes = np.bincount(units.of_row[rows], minlength=len(units))
     members = rng.permutation(np.unique(units.of_row[rows]))
     members = members[np.argsort(units.labels[members], kind="stable")]
     remaining = np.bincount(units.labels[members], minlength=int(units.labels.max(initial=0)) + 1)
     owed, taken = 0.0, []
     for unit in members:
-        owed += fraction * units.sizes[unit]
-        if owed >= units.sizes[unit] / 2 and remaining[units.labels[unit]] > 1:
-            owed -= units.sizes[unit]
+        owed += fraction * sizes[unit]
+        if owed >= sizes[unit] / 2 and remaining[units.labels[unit]] > 1:
+            owed -= sizes[unit]
             remaining[units.labels[unit]] -= 1
             taken.append(unit)
     return rows[np.isin(units.of_row[rows], taken)]

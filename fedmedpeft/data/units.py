@@ -1,4 +1,7 @@
-"""Units: what a partition or a split may move. A patient's images are one unit; without patients, each image is."""
+"""Units: what a partition or a split may move. A patient's images are one unit; without patients, each image is.
+
+All questions and captions about an image go where it goes.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,15 @@ class Units:
 
     Attributes:
         of_row: int64 [N], the unit of each row.
-        labels: int64 [U], the label that most images of a unit have (the lower one of a tie).
-        sizes: int64 [U], images per unit.
+        labels: int64 [U], the label that most rows of a unit have (the lower one of a tie).
+        sizes: int64 [U], rows per unit.
+        kind: what one is, for messages: ``patient`` or ``image``.
     """
 
     of_row: np.ndarray
     labels: np.ndarray
     sizes: np.ndarray
+    kind: str = "patient"
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -30,13 +35,14 @@ class Units:
 def group_units(table: ImageTable) -> Units:
     """Units in the order in which their first rows appear, so that they do not depend on how patients are named."""
     rows = len(table)
-    if table.patients is None:
-        return Units(np.arange(rows), table.labels, np.ones(rows, dtype=np.int64))
+    owners, kind = (table.images, "image") if table.patients is None else (table.patients, "patient")
+    if owners is None:
+        return Units(np.arange(rows), table.labels, np.ones(rows, dtype=np.int64), kind)
     index: dict[str, int] = {}
-    of_row = np.array([index.setdefault(patient, len(index)) for patient in table.patients], dtype=np.int64)
+    of_row = np.array([index.setdefault(owner, len(index)) for owner in owners], dtype=np.int64)
     votes = np.zeros((len(index), len(table.classes)), dtype=np.int64)
     np.add.at(votes, (of_row, table.labels), 1)
-    return Units(of_row, votes.argmax(axis=1), votes.sum(axis=1))
+    return Units(of_row, votes.argmax(axis=1), votes.sum(axis=1), kind)
 
 
 def straddling(units: Units, groups: np.ndarray) -> int:

@@ -38,10 +38,11 @@ class Natural(DrawnOnce):
             raise ConfigError(f"sites={sites}, but the data has {len(names)}: {listed}. Set sites={len(names)} or 0.")
         index = {name: site for site, name in enumerate(names)}
         site_of = np.array([index[name] for name in table.sites], dtype=np.int64)
-        torn = straddling(group_units(table), site_of)
+        units = group_units(table)
+        torn = straddling(units, site_of)
         if torn:
             raise DataError(
-                f"{torn} patients are in more than one site. Correct the site or patient column, or partition by "
-                "patient instead: iid, dirichlet."
+                f"{torn} {units.kind}s are in more than one site. Correct the site or {units.kind} column, or "
+                f"partition by {units.kind} instead: iid, dirichlet."
             )
         return Assignment(site_of, names)

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from fedmedpeft.data.sources import folder, manifest, medmnist, phantoms
+from fedmedpeft.data.sources import folder, manifest, medmnist, phantoms, slake, vqa, vqa_rad
 
-__all__ = ["folder", "manifest", "medmnist", "phantoms"]
+__all__ = ["folder", "manifest", "medmnist", "phantoms", "slake", "vqa", "vqa_rad"]

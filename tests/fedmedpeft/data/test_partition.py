@@ -12,7 +12,7 @@ from fedmedpeft.components import ConfigError, Registry
 from fedmedpeft.data.errors import DataError
 from fedmedpeft.data.partition import PARTITIONERS, Assignment, Partitioner, PartitionManifest, make_partition
 from fedmedpeft.data.partitioners.base import DrawnOnce
-from fedmedpeft.data.source import SPLITS, ImageTable
+from fedmedpeft.data.source import SPLITS, ImageTable, build_source
 
 SPECS = (
     "iid",
@@ -57,6 +57,30 @@ def tables(draw: st.DrawFn) -> ImageTable:
     )
 
 
+@st.composite
+def question_tables(draw: st.DrawFn) -> ImageTable:
+    """Up to 80 questions about 6 to 30 images of three sites, perhaps with splits by question and with patients."""
+    rows, images = draw(st.integers(6, 80)), draw(st.integers(6, 30))
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    shown = rng.permutation(np.concatenate([np.arange(6), rng.integers(0, images, size=rows - 6)]))
+    patient = rng.integers(6, images, size=images) if images > 6 else np.arange(images)
+    patient[:6] = range(6)
+    site = rng.integers(0, 3, size=images)
+    site[:3] = range(3)
+    return ImageTable(
+        keys=tuple(f"q{row}" for row in range(rows)),
+        labels=rng.integers(0, 3, size=rows),
+        classes=("a", "b", "c"),
+        splits=tuple(SPLITS[split] for split in rng.integers(0, 3, size=rows)) if draw(st.booleans()) else None,
+        sites=tuple(f"s{site[patient[image]]}" for image in shown),
+        patients=tuple(f"p{patient[image]}" for image in shown) if draw(st.booleans()) else None,
+        texts=("why",) * rows,
+        answers=("so",) * rows,
+        images=tuple(f"i{image}" for image in shown),
+        splits_share_patients=True,
+    )
+
+
 def partition(table: ImageTable, spec: str, **changes: Any) -> PartitionManifest:
     if spec.startswith("pathological") and len(table.classes) < 2:
         spec = "pathological(classes_per_site=1)"
@@ -83,6 +107,25 @@ def test_no_patient_is_in_two_places(spec: str, table: ImageTable, seed: int) ->
     for row, patient in enumerate(table.patients or table.keys):
         places.setdefault(patient, set()).add((int(made.site_of[row]), int(made.split_of[row])))
     assert all(len(found) == 1 for found in places.values())
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@properties
+@given(table=question_tables(), seed=st.integers(0, 1000))
+def test_no_image_is_in_two_sites_and_published_splits_stay(spec: str, table: ImageTable, seed: int) -> None:
+    made = partition(table, spec, seed=seed)
+    made.check(table)
+    assert table.images is not None
+    sites: dict[str, set[int]] = {}
+    for owners in (table.images, table.patients or ()):
+        for row, owner in enumerate(owners):
+            sites.setdefault(owner, set()).add(int(made.site_of[row]))
+    assert all(len(found) == 1 for found in sites.values())
+    if table.splits is None:
+        places = {(image, int(split)) for image, split in zip(table.images, made.split_of, strict=True)}
+        assert len(places) == len(set(table.images))
+    elif set(table.splits) == set(SPLITS):
+        assert [SPLITS[code] for code in made.split_of] == list(table.splits)
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -115,6 +158,12 @@ def test_the_manifest_says_what_it_was_made_from(plain_source: Callable[..., Any
     assert (made.source, made.partitioner, made.seed) == ("plain", "dirichlet(alpha=1)", 9)
     assert made.source_hash == source.table.content_hash()
     assert made.classes == ("a", "b", "c")
+
+
+def test_partitions_of_images_are_what_they_were_before_there_were_texts() -> None:
+    source = build_source("phantoms(images=60, scanners=3, size=16, patients=20)")
+    made = make_partition(source, "dirichlet(alpha=0.5)", **(DEFAULTS | {"seed": 1, "min_train_per_site": 1}))
+    assert made.hash() == "17596048571f3b72455470eaf96486e4100c6928e67adef873a38f865bb2475d"
 
 
 def test_a_draw_that_misses_the_minimum_is_drawn_again(plain_source: Callable[..., Any]) -> None:

@@ -13,8 +13,10 @@ from fedmedpeft.components import ConfigError
 from fedmedpeft.data.decode import MISSING
 from fedmedpeft.data.errors import DataError
 from fedmedpeft.data.partition import PartitionManifest, make_partition
-from fedmedpeft.data.site_data import SiteData, load_site, pool
+from fedmedpeft.data.site_data import SHARED_IMAGES, SiteData, load_site, pool
 from fedmedpeft.data.source import build_source
+from fedmedpeft.data.text_reader import TextReader
+from tests.fedmedpeft.data.words import Words
 
 
 def split_up(source: Any, spec: str = "iid", sites: int = 2, val: float = 0.2, minimum: int = 0) -> PartitionManifest:
@@ -164,3 +166,113 @@ def test_the_blood_cells_of_four_laboratories(shared_data: Path) -> None:
     assert site.skipped == {}
     assert len(site.train) + len(site.val) + len(site.test) == 97
     assert site.train.images.float().std() > 20
+
+
+def questions(plain_source: Callable[..., Any], broken: tuple[int, ...] = (), **changes: Any) -> Any:
+    """60 questions about 20 images: rows 0, 20 and 40 show image 0, and so on."""
+    columns: dict[str, Any] = {
+        "images": tuple(f"i{row % 20}" for row in range(60)),
+        "texts": tuple(f"what is {row}" + " really" * (row == 59) for row in range(60)),
+        "answers": tuple(f"answer {row}" for row in range(60)),
+        "answer_types": ("open", "closed") * 30,
+    }
+    return plain_source(60, 3, broken, **(columns | changes))
+
+
+def test_an_image_is_decoded_once_for_all_questions_about_it(plain_source: Callable[..., Any]) -> None:
+    source = questions(plain_source)
+    asked: list[int] = []
+    original = source.image
+    source.image = lambda row: asked.append(row) or original(row)
+    site = load(source, split_up(source))
+    assert len(asked) == len(set(asked)) == sum(len(split.images) for split in (site.train, site.val, site.test))
+    for split in (site.train, site.val, site.test):
+        assert len(split) == 3 * len(split.images)
+        assert split.batch(torch.arange(len(split)))[0][:, 0, 0, 0].tolist() == (split.rows % 20).tolist()
+        assert split.labels.tolist() == source.table.labels[split.rows].tolist()
+        for column, values in (("texts", split.questions), ("answers", split.answers)):
+            assert values == tuple(getattr(source.table, column)[row] for row in split.rows)
+        assert split.answer_types == tuple(source.table.answer_types[row] for row in split.rows)
+        assert split.text is None
+    assert site.notes == ()
+
+
+def test_texts_are_read_only_where_someone_asks(plain_source: Callable[..., Any]) -> None:
+    source = questions(plain_source)
+    manifest = split_up(source)
+    words = Words()
+    sites = [load_site(source, manifest, name, image_size=4, texts=TextReader(words, 9)) for name in manifest.sites]
+    train = sites[0].train
+    assert words.seen[0] == list(train.questions or ())
+    assert train.text is not None
+    assert train.text.ids.shape[0] == len(train)
+    together = pool(sites)
+    for split in (together.train, together.val, together.test):
+        assert split.text is not None
+        found, text, _ = split.batch(torch.arange(len(split)))
+        assert found[:, 0, 0, 0].tolist() == (split.rows % 20).tolist()
+        assert text is not None
+        assert text.mask.sum(1).tolist() == [len(question.split()) for question in split.questions or ()]
+    assert load_site(plain_source(60, 3), split_up(plain_source(60, 3)), "site-0", image_size=4).train.text is None
+    with pytest.raises(DataError, match="Load them alike"):
+        pool([sites[0], load(source, manifest, "site-1")])
+
+
+def test_all_questions_about_a_damaged_image_are_left_out_and_counted(plain_source: Callable[..., Any]) -> None:
+    whole = questions(plain_source)
+    manifest = split_up(whole)
+    lost = int(manifest.rows("site-0", "train")[0])
+    site = load(questions(plain_source, broken=(lost,)), manifest)
+    assert site.skipped == {MISSING: 3}
+    assert len(site.details) == 1
+    assert "3 rows" in site.details[0]
+    assert lost not in site.train.rows % 20
+    before = load(whole, manifest).train
+    assert torch.equal(site.train.images, before.images[1:])
+    assert site.train.questions == tuple(
+        text for text, row in zip(before.questions or (), before.rows, strict=True) if row % 20 != lost
+    )
+
+
+def test_shared_test_images_are_said_at_the_sites_that_have_some_and_in_the_pool(
+    plain_source: Callable[..., Any],
+) -> None:
+    splits = tuple("test" if row == 40 else "train" for row in range(60))  # of image 0 alone
+    source = questions(plain_source, splits=splits, splits_share_patients=True)
+    manifest = split_up(source, val=0.0)
+    sites = [load(source, manifest, name) for name in manifest.sites]
+    assert sorted(SHARED_IMAGES in site.notes for site in sites) == [False, True]
+    assert SHARED_IMAGES in pool(sites).notes
+    for site in sites:
+        if SHARED_IMAGES in site.notes:
+            assert torch.equal(site.test.images[0], site.train.images[site.train.rows.tolist().index(0)])
+
+
+def test_a_device_treats_an_image_alike_wherever_it_is_shown(plain_source: Callable[..., Any]) -> None:
+    splits = tuple("test" if row >= 40 else "train" for row in range(60))
+    source = questions(plain_source, splits=splits, splits_share_patients=True)
+    site = load(source, split_up(source, "feature-shift(strength=1)", val=0.0))
+    images = site.train.batch(torch.tensor([site.train.rows.tolist().index(row - 40) for row in site.test.rows]))[0]
+    assert torch.equal(images, site.test.batch(torch.arange(len(site.test)))[0])
+
+
+def test_strata_and_captions_are_no_classes_to_lack(plain_source: Callable[..., Any]) -> None:
+    captions = plain_source(30, 1, texts=("a caption",) * 30)
+    assert load(captions, split_up(captions)).notes == ()
+    source = questions(plain_source, images=None)
+    manifest = split_up(source, "pathological(classes_per_site=1)", sites=3)
+    assert len(set(load(source, manifest).train.labels.tolist())) == 1
+    assert load(source, manifest).notes == ()
+
+
+def test_the_questions_of_three_organs(shared_data: Path) -> None:
+    source = build_source(f"vqa-rad(path={shared_data / 'vqa_rad'})")
+    manifest = split_up(source, "natural", sites=3, minimum=50)
+    sites = [load(source, manifest, name, size=16) for name in manifest.sites]
+    assert [site.site for site in sites] == ["ABD", "CHEST", "HEAD"]
+    assert [len(site.train) + len(site.val) for site in sites] == [999, 1088, 977]
+    assert [len(site.test) for site in sites] == [158, 174, 119]
+    assert all(SHARED_IMAGES in site.notes and site.skipped == {} for site in sites)
+    together = pool(sites)
+    assert len(together.train.images) + len(together.val.images) == 314
+    assert len(together.test.images) == 203

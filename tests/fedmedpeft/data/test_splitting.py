@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from fedmedpeft.components import ConfigError
 from fedmedpeft.data.errors import DataError
 from fedmedpeft.data.source import ImageTable
-from fedmedpeft.data.splitting import TEST, TRAIN, VAL, check_fractions, split_rows
+from fedmedpeft.data.splitting import TEST, TRAIN, VAL, check_fractions, split_rows, torn_by_splits
 from fedmedpeft.data.units import group_units
 
 
@@ -69,6 +69,36 @@ def test_a_patient_in_two_given_splits_is_an_error_with_the_number() -> None:
     table = make([0] * 6, ("train", "test", "train", "test", "train", "test"), ("p", "p", "q", "q", "r", "s"))
     with pytest.raises(DataError, match="2 of 4 patients are in more than one split"):
         split(table)
+
+
+def shared(splits: tuple[str, ...], images: tuple[str, ...], share: bool = True) -> ImageTable:
+    keys = tuple(str(row) for row in range(len(splits)))
+    labels = np.arange(len(splits)) % 3
+    return ImageTable(keys, labels, ("a", "b", "c"), splits=splits, images=images, splits_share_patients=share)
+
+
+def test_a_published_split_may_share_images_where_the_table_says_so() -> None:
+    splits, images = ("train",) * 3 + ("test",) * 3, ("i", "i", "j", "i", "j", "k")
+    assert split(shared(splits, images), val=0).tolist() == [TRAIN] * 3 + [TEST] * 3
+    with pytest.raises(DataError, match=r"2 of 3 images are in more than one split.*drawn by image"):
+        split(shared(splits, images, share=False))
+
+
+def test_validation_takes_whole_images_and_counts_only_their_training_rows() -> None:
+    images = tuple(f"i{row % 20}" for row in range(100))  # of the 5 rows about an image the last 2 are tests
+    table = shared(("train",) * 60 + ("test",) * 40, images)
+    codes = split(table, val=0.2)
+    assert np.bincount(codes, minlength=3).tolist() == [48, 12, 40]
+    for image in set(images):
+        assert len(set(codes[:60][[name == image for name in images[:60]]])) == 1
+
+
+def test_only_what_the_table_puts_apart_may_lie_apart() -> None:
+    table = shared(("train", "train", "test", "train"), ("i", "i", "i", "j"))
+    units = group_units(table)
+    assert torn_by_splits(table, units, np.array([TRAIN, TRAIN, TEST, VAL])) == 0
+    assert torn_by_splits(table, units, np.array([VAL, VAL, TEST, TRAIN])) == 0
+    assert torn_by_splits(table, units, np.array([TRAIN, VAL, TEST, TRAIN])) == 1
 
 
 @settings(deadline=None)

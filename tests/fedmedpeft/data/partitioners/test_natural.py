@@ -39,3 +39,9 @@ def test_patients_in_two_sites_are_counted(plain_source: Callable[..., Any]) -> 
     source = plain_source(6, 2, sites=("rome", "bern") * 3, patients=("p", "p", "q", "r", "s", "t"))
     with pytest.raises(DataError, match="1 patients are in more than one site"):
         assign(source)
+
+
+def test_an_image_of_two_sites_is_counted_too(plain_source: Callable[..., Any]) -> None:
+    source = plain_source(6, 2, sites=("rome", "bern") * 3, images=("i", "i", "j", "k", "l", "m"))
+    with pytest.raises(DataError, match="1 images are in more than one site. Correct the site or image column"):
+        assign(source)

@@ -135,3 +135,36 @@ def test_a_table_without_rows_or_no_table_at_all(tmp_path: Path) -> None:
 def test_a_byte_order_mark_from_a_spreadsheet_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes("\ufefffile,label\nimg/1.png, x \n".encode())
     assert build_source(f"manifest(path='{tmp_path / 'a.csv'}')").table.classes == ("x",)
+
+
+@pytest.mark.usefixtures("images")
+def test_sentences_come_with_labels_and_an_image_may_have_several(tmp_path: Path) -> None:
+    rows = {"file": ["img/1.png", "img/1.png", "img/2.png"], "text": ["a", "b", "c"], "method": ["x", "y", "x"]}
+    source = manifest(tmp_path, rows, ", label=method")
+    assert source.table.keys == ("img/1.png#0", "img/1.png#1", "img/2.png#0")
+    assert source.table.images == ("img/1.png", "img/1.png", "img/2.png")
+    assert source.table.texts == ("a", "b", "c")
+    assert source.table.classes == ("x", "y")
+    assert source.table.answers is None
+    assert source.image(1).getpixel((0, 0)) == (1, 0, 0)
+    with pytest.raises(DataError, match="no column 'metod'. Did you mean 'method'"):
+        manifest(tmp_path, rows, ", label=metod")
+
+
+@pytest.mark.usefixtures("images")
+def test_texts_without_labels_are_captions(tmp_path: Path) -> None:
+    rows = {"file": ROWS["file"], "text": ["a", "b", "c"], "patient": ["1", "1", "2"]}
+    table = manifest(tmp_path, rows).table
+    assert table.classes == ("caption",)
+    assert table.labels.tolist() == [0, 0, 0]
+    assert (table.keys, table.images) == (tuple(ROWS["file"]), None)
+    with pytest.raises(DataError, match="'text' .* empty in 1 of 3"):
+        manifest(tmp_path, rows | {"text": ["a", "", "c"]})
+    with pytest.raises(DataError, match="captions and no labels"):
+        manifest(tmp_path, rows, ", classes=caption")
+
+
+@pytest.mark.usefixtures("images")
+def test_without_labels_and_texts_both_ways_out_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no column 'label'.* A table of captions has a column 'text'"):
+        manifest(tmp_path, {"file": ROWS["file"]})

@@ -7,7 +7,7 @@ from fedmedpeft.backbones.clip import Clip
 from fedmedpeft.backbones.clip_text import TextTower
 from fedmedpeft.backbones.families import skeleton
 from fedmedpeft.backbones.loading import load_backbone, load_record
-from fedmedpeft.backbones.record import BackboneRecord, Preprocessing, standard_record
+from fedmedpeft.backbones.record import BackboneRecord, Preprocessing, standard_meter_record, standard_record
 from fedmedpeft.backbones.tokenizer import Tokenizer
 from fedmedpeft.backbones.transformer import Transformer, as_transformer
 
@@ -32,5 +32,6 @@ __all__ = [
     "load_backbone",
     "load_record",
     "skeleton",
+    "standard_meter_record",
     "standard_record",
 ]

@@ -131,13 +131,35 @@ class TextArchitecture(BaseModel):
     layer_norm_eps: float = Field(gt=0)
     activation: str = "gelu"
 
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.hidden_size % self.heads:
+            raise ValueError(f"hidden_size={self.hidden_size} must be a multiple of heads={self.heads}")
+        return self
+
     @property
     def longest(self) -> int:
         """The most tokens that a text may have; RoBERTa's positions begin behind the padding's."""
         return self.positions - (self.padding + 1 if self.model == "roberta" else 0)
 
 
-class MeterArchitecture(BaseModel):
+class _WithImageTower(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    vision: Annotated[ViTArchitecture | ClipArchitecture, Field(discriminator="family")]
+
+    @property
+    def image_size(self) -> int:
+        """Pixels a side."""
+        return self.vision.image_size
+
+    def at_image_size(self, image_size: int) -> Self:
+        """The same network for images of another size. Raises ValidationError where they do not fit."""
+        vision = self.vision.at_image_size(image_size)
+        return type(self).model_validate(self.model_dump() | {"vision": vision.model_dump()})
+
+
+class MeterArchitecture(_WithImageTower):
     """Two towers and a stack of co-attention layers for each (Dou et al., METER, CVPR 2022, arXiv 2111.02387).
 
     Attributes:
@@ -148,10 +170,7 @@ class MeterArchitecture(BaseModel):
         text_length: tokens that a question is cut to.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     family: Literal["meter"] = "meter"
-    vision: Annotated[ViTArchitecture | ClipArchitecture, Field(discriminator="family")]
     text: TextArchitecture
     hidden_size: int = Field(768, gt=0)
     depth: int = Field(6, gt=0)
@@ -169,21 +188,57 @@ class MeterArchitecture(BaseModel):
         return self
 
     @property
-    def image_size(self) -> int:
-        """Pixels a side."""
-        return self.vision.image_size
-
-    @property
     def feature_size(self) -> int:
         """Width of the feature: the pooled text beside the pooled image."""
         return 2 * self.hidden_size
 
-    def at_image_size(self, image_size: int) -> Self:
-        """The same network for images of another size. Raises ValidationError where they do not fit."""
-        vision = self.vision.at_image_size(image_size)
-        return type(self).model_validate(self.model_dump() | {"vision": vision.model_dump()})
+
+class EncoderDecoderArchitecture(_WithImageTower):
+    """An image tower, a text encoder that reads its tokens, and a decoder that reads the encoder's states.
+
+    BLIP's mixture of encoder and decoder (Li et al., ICML 2022, arXiv 2201.12086) as MISS has it (Chen et al., 2024,
+    arXiv 2401.05163), without shared weights. The last two words of both vocabularies are [DEC] and [ENC].
+
+    Attributes:
+        text: the encoder; every block of it attends to the image.
+        decoder: every block of it attends to the encoder's states.
+        text_length: tokens that a question is cut to.
+    """
+
+    family: Literal["encoder-decoder"] = "encoder-decoder"
+    text: TextArchitecture
+    decoder: TextArchitecture
+    text_length: int = Field(40, gt=1)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if "roberta" in (self.text.model, self.decoder.model):
+            raise ValueError("text and decoder must be BERTs; RoBERTa's vocabulary has no room for [DEC] and [ENC]")
+        if self.text.vocabulary != self.decoder.vocabulary:
+            raise ValueError(
+                f"vocabularies of {self.text.vocabulary} and {self.decoder.vocabulary} words: one tokenizer serves both"
+            )
+        if self.text_length > self.text.longest:
+            raise ValueError(f"text_length={self.text_length}: the encoder reads at most {self.text.longest} tokens")
+        return self
+
+    @property
+    def decode_token(self) -> int:
+        """[DEC], which every answer begins with."""
+        return self.text.vocabulary - 2
+
+    @property
+    def encode_token(self) -> int:
+        """[ENC], which every question begins with."""
+        return self.text.vocabulary - 1
+
+    @property
+    def feature_size(self) -> int:
+        """None: its states are read by the decoder, not by a head."""
+        return 0
 
 
 Architecture = Annotated[
-    ViTArchitecture | ClipArchitecture | ResNetArchitecture | MeterArchitecture, Field(discriminator="family")
+    ViTArchitecture | ClipArchitecture | ResNetArchitecture | MeterArchitecture | EncoderDecoderArchitecture,
+    Field(discriminator="family"),
 ]

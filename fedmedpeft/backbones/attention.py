@@ -40,7 +40,8 @@ class MultiHeadAttention(nn.Module):
 
     def _split(self, x: torch.Tensor) -> torch.Tensor:
         """[B, T, d] -> [B, heads, T, d / heads]."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        heads: torch.Tensor = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return heads
 
     def _seen(self, mask: torch.Tensor | None, queries: int, keys: int) -> torch.Tensor | None:
         """bool, broadcast to [B, heads, queries, keys]; None where everything is seen."""

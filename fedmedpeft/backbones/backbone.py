@@ -26,7 +26,7 @@ Role = Literal[
     "embed", "patch", "word_embed", "norm_pre",
     "block", "attention", "norm1", "cross", "norm_cross", "q", "k", "v", "o", "ffn", "norm2", "ffn_in", "ffn_out",
     "conv", "batchnorm",
-    "transform", "type_embed", "pooler",
+    "transform", "type_embed", "pooler", "lm_head",
     "readout", "norm", "projection",
 ]  # fmt: skip
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -40,7 +40,8 @@ their residual, ``attention`` (norm1, then q k v o) and ``ffn`` (norm2, then ffn
 
 A text tower begins with ``word_embed`` and its ``norm_pre``. Where a block attends to another network's tokens, that
 sub-layer is ``cross`` with its ``norm_cross``, and its projections are q, k, v and o as well. Between towers and fusion
-stand ``transform`` and ``type_embed``, behind it a ``pooler`` for each modality.
+stand ``transform`` and ``type_embed``, behind it a ``pooler`` for each modality. A decoder ends with ``lm_head``, from
+states to words, and the ``norm`` in it.
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from transformers import (
     CLIPConfig,
     CLIPModel,
@@ -18,12 +19,11 @@ from transformers import (
 from fedmedpeft.backbones.architecture import ClipArchitecture, ClipTextArchitecture
 from fedmedpeft.backbones.backbone import Backbone
 from fedmedpeft.backbones.clip_text import TextTower
-from fedmedpeft.backbones.family import PublishedFamily
+from fedmedpeft.backbones.family import PublishedFamily, shared_weights
 from fedmedpeft.backbones.positions import resize_positions
 from fedmedpeft.backbones.record import BackboneRecord
 from fedmedpeft.backbones.tokenizer import Tokenizer
 from fedmedpeft.backbones.transformer import BlockNames, Readout, TokenEmbedding, TokenReadout, Transformer
-from fedmedpeft.components import ConfigError
 
 # transformers 5.23 names; a network in which one of them is missing is refused.
 _NAMES = BlockNames(
@@ -65,6 +65,7 @@ class ClipFamily(PublishedFamily[ClipArchitecture]):
     mean = (0.48145466, 0.4578275, 0.40821073)
     std = (0.26862954, 0.26130258, 0.27577711)
     interpolation = "bicubic"
+    unread_blocks = 1
 
     def architecture(self, config: dict[str, Any]) -> ClipArchitecture:
         if config["model_type"] != "clip":
@@ -106,6 +107,12 @@ class ClipFamily(PublishedFamily[ClipArchitecture]):
         backbone.text = TextTower(model) if isinstance(model, CLIPModel) else None
         return backbone
 
+    def as_image_tower(self, architecture: ClipArchitecture, blocks: int) -> ClipArchitecture:
+        return architecture.model_copy(update={"depth": blocks, "projection_size": 0, "text": None})
+
+    def image_tower(self, model: nn.Module, architecture: ClipArchitecture) -> PreTrainedModel:
+        return shared_weights(self.new_model(architecture), _vision(model))
+
     def tower(self, model: PreTrainedModel, record: BackboneRecord, prefix: str) -> Transformer:
         vision = _vision(model)
         readout = TokenReadout(vision.post_layernorm)
@@ -115,15 +122,12 @@ class ClipFamily(PublishedFamily[ClipArchitecture]):
         if architecture.text is None:
             return None
         tokenizer = Tokenizer.read(directory)
-        if tokenizer and tokenizer.size > architecture.text.vocabulary:
-            raise ConfigError(
-                f"The backbone's tokenizer has {tokenizer.size} tokens, its text tower only "
-                f"{architecture.text.vocabulary}. Put the tokenizer there that the checkpoint was published with."
-            )
+        if tokenizer:
+            tokenizer.check(architecture.text.vocabulary)
         return tokenizer
 
 
-def _vision(model: PreTrainedModel) -> CLIPVisionModel:
+def _vision(model: nn.Module) -> CLIPVisionModel:
     vision = model if isinstance(model, CLIPVisionModel) else model.vision_model
     assert isinstance(vision, CLIPVisionModel)
     return vision

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from fedmedpeft.backbones.backbone import Backbone
+from fedmedpeft.backbones.encoder_decoder_family import EncoderDecoderFamily
 from fedmedpeft.backbones.family import Family, PublishedFamily
 from fedmedpeft.backbones.meter_family import IMAGE_TOWERS, MeterFamily
 from fedmedpeft.backbones.record import BackboneRecord
@@ -15,7 +16,7 @@ from fedmedpeft.backbones.resnet import ResNetFamily
 PUBLISHED: dict[str, PublishedFamily[Any]] = {**IMAGE_TOWERS, "resnet": ResNetFamily()}
 """Those that Hugging Face's checkpoints hold."""
 
-FAMILIES: dict[str, Family[Any, Any]] = {**PUBLISHED, "meter": MeterFamily()}
+FAMILIES: dict[str, Family[Any, Any]] = {**PUBLISHED, "meter": MeterFamily(), "encoder-decoder": EncoderDecoderFamily()}
 
 
 def family_of_model_type(model_type: str) -> PublishedFamily[Any] | None:

@@ -4,19 +4,39 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
 from fedmedpeft.backbones.backbone import Backbone
+from fedmedpeft.backbones.fingerprint import fingerprint
 from fedmedpeft.backbones.record import BackboneRecord
 from fedmedpeft.backbones.tokenizer import Tokenizer
 from fedmedpeft.backbones.transformer import Transformer
 
 A = TypeVar("A")
 M = TypeVar("M", bound=nn.Module)
+
+
+class Loaded(NamedTuple):
+    """What was read of a backbone, at the checkpoint's own image size.
+
+    Attributes:
+        record: architecture and preprocessing.
+        model: with its weights, all of them checked.
+        tokenizer: of its text tower, where there is one and the checkpoint brought it.
+    """
+
+    record: BackboneRecord
+    model: nn.Module
+    tokenizer: Tokenizer | None
+
+    def fingerprint(self, record: BackboneRecord) -> str:
+        """The fingerprint of these weights under ``record``, which may be for another image size."""
+        words = self.tokenizer.hash if self.tokenizer else ""
+        return fingerprint(record.architecture, record.preprocessing, self.model.state_dict(), words)
 
 
 class Family(ABC, Generic[A, M]):
@@ -50,10 +70,28 @@ class PublishedFamily(Family[A, PreTrainedModel]):
     """Of the pixels, where a checkpoint says nothing."""
     interpolation: ClassVar[str] = "bilinear"
     """From another image size, where a checkpoint says nothing."""
+    unread_blocks: ClassVar[int] = 0
+    """Last blocks that METER leaves out of its image tower."""
 
     @abstractmethod
     def architecture(self, config: dict[str, Any]) -> A:
         """Read the sizes out of a published configuration."""
+
+    def as_image_tower(self, architecture: A, blocks: int) -> A:
+        """Sizes of the image tower of a larger backbone, down to its first ``blocks`` blocks.
+
+        Raises:
+            TypeError: this family has no tokens.
+        """
+        raise TypeError(f"{type(self).__name__} is no transformer")
+
+    def image_tower(self, model: nn.Module, architecture: A) -> PreTrainedModel:
+        """The network with those sizes and the weights that ``model`` has for it.
+
+        Raises:
+            TypeError: this family has no tokens.
+        """
+        raise TypeError(f"{type(self).__name__} is no transformer")
 
     def tower(self, model: PreTrainedModel, record: BackboneRecord, prefix: str) -> Transformer:
         """The image tower of a larger backbone, which gives all its tokens, normalised.
@@ -94,3 +132,10 @@ class PublishedFamily(Family[A, PreTrainedModel]):
             **self.arguments,
         )  # type: ignore[assignment]
         return loaded
+
+
+def shared_weights(smaller: PreTrainedModel, model: nn.Module) -> PreTrainedModel:
+    """``smaller`` with the tensors that ``model`` has under the same names."""
+    tensors = model.state_dict()
+    smaller.load_state_dict({name: tensors[name] for name in smaller.state_dict()}, assign=True)
+    return smaller

@@ -6,7 +6,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from fedmedpeft.backbones.architecture import Architecture, ViTArchitecture
+from fedmedpeft.backbones.architecture import (
+    Architecture,
+    ClipArchitecture,
+    MeterArchitecture,
+    TextArchitecture,
+    ViTArchitecture,
+)
 
 
 class Preprocessing(BaseModel):
@@ -27,13 +33,18 @@ class Preprocessing(BaseModel):
 
 
 class BackboneRecord(BaseModel):
-    """Name, architecture and preprocessing of a backbone: all that the server ever needs of it."""
+    """Name, architecture and preprocessing of a backbone: all that the server ever needs of it.
+
+    Attributes:
+        remarks: what whoever reads its results must know of it, such as that some of its weights are random.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     architecture: Architecture
     preprocessing: Preprocessing
+    remarks: tuple[str, ...] = ()
 
     def at_image_size(self, image_size: int) -> BackboneRecord:
         """The same backbone fed with images of another size (position embeddings will be interpolated)."""
@@ -42,6 +53,7 @@ class BackboneRecord(BaseModel):
             name=self.name,
             architecture=self.architecture.at_image_size(image_size),
             preprocessing=Preprocessing.model_validate(preprocessing),
+            remarks=self.remarks,
         )
 
 
@@ -67,5 +79,22 @@ def standard_record(size: str, patch_size: int = 16, image_size: int = 224) -> B
             image_size=image_size,
             layer_norm_eps=1e-6,
         ),
+        preprocessing=Preprocessing(image_size=image_size, mean=(0.5,) * 3, std=(0.5,) * 3),
+    )
+
+
+def standard_meter_record(image_size: int = 384) -> BackboneRecord:
+    """The record of METER as published: CLIP-ViT-B/16 without its last block, RoBERTa-base, six layers of fusion.
+
+    >>> standard_meter_record().architecture.feature_size
+    1536
+    """
+    hidden, _, heads, ffn = _SIZES["b"]
+    sizes = {"hidden_size": hidden, "heads": heads, "ffn_size": ffn, "layer_norm_eps": 1e-5}
+    vision = ClipArchitecture(depth=11, patch_size=16, image_size=image_size, **sizes)
+    text = TextArchitecture(model="roberta", depth=12, positions=514, vocabulary=50265, types=1, padding=1, **sizes)
+    return BackboneRecord(
+        name="meter-b/16",
+        architecture=MeterArchitecture(vision=vision, text=text),
         preprocessing=Preprocessing(image_size=image_size, mean=(0.5,) * 3, std=(0.5,) * 3),
     )

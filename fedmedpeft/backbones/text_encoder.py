@@ -32,7 +32,8 @@ class WordEmbedding(nn.Module):
         embedded: torch.Tensor = self.word(ids)
         if self.token_type is not None:
             embedded = embedded + self.token_type(torch.zeros_like(ids))
-        return embedded + self.position(self._positions(ids))
+        embedded = embedded + self.position(self._positions(ids))
+        return embedded
 
     def _positions(self, ids: torch.Tensor) -> torch.Tensor:
         if not self.counts_from_padding:
@@ -73,7 +74,7 @@ class TextEncoder(nn.Module):
         self, text: Text, context: torch.Tensor | None = None, context_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Tokens [B, T] -> states [B, T, d], of padding too."""
-        states = self.norm_pre(self.embed(text.ids))
+        states: torch.Tensor = self.norm_pre(self.embed(text.ids))
         for block in self.blocks:
             states = block(states, text.mask, context, context_mask)
         return states

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel, ViTConfig, ViTModel
 
 from fedmedpeft.backbones.architecture import ViTArchitecture
 from fedmedpeft.backbones.backbone import Backbone
-from fedmedpeft.backbones.family import PublishedFamily
+from fedmedpeft.backbones.family import PublishedFamily, shared_weights
 from fedmedpeft.backbones.positions import resize_positions
 from fedmedpeft.backbones.record import BackboneRecord
 from fedmedpeft.backbones.transformer import BlockNames, Readout, TokenEmbedding, TokenReadout, Transformer
@@ -77,6 +77,12 @@ class ViT(PublishedFamily[ViTArchitecture]):
     def assemble(self, model: PreTrainedModel, record: BackboneRecord, fingerprint: str) -> Backbone:
         assert isinstance(model, ViTModel)
         return _transformer(model, record, Readout(model.layernorm, None), fingerprint=fingerprint)
+
+    def as_image_tower(self, architecture: ViTArchitecture, blocks: int) -> ViTArchitecture:
+        return architecture.model_copy(update={"depth": blocks})
+
+    def image_tower(self, model: nn.Module, architecture: ViTArchitecture) -> PreTrainedModel:
+        return shared_weights(self.new_model(architecture), model)
 
     def tower(self, model: PreTrainedModel, record: BackboneRecord, prefix: str) -> Transformer:
         assert isinstance(model, ViTModel)

@@ -22,7 +22,10 @@ class AdaptFormerOptions(BottleneckOptions):
 
 @register_method("adaptformer", AdaptFormerOptions)
 class AdaptFormer(AdapterMethod):
-    """x + FFN(LN x) + s A(x), one A per block; with ``layernorm``, s A(LN' x) with a trained LN' of its own."""
+    """x + FFN(LN x) + s A(x), one A per block; with ``layernorm``, s A(LN' x) with a trained LN' of its own.
+
+    In post-norm blocks it is LN(x + FFN x) + s A(x): behind the norm, so that round 0 is the frozen model all the same.
+    """
 
     summary = "one scaled bottleneck adapter per block, beside the FFN (bottleneck 64)"
     source = "Chen et al., AdaptFormer, NeurIPS 2022 (arXiv 2205.13535)"
@@ -31,9 +34,8 @@ class AdaptFormer(AdapterMethod):
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
         options = self.options
         return self.adapt(
-            backbone,
+            backbone.places("ffn"),
             init,
-            "ffn",
             name="adaptformer",
             bottleneck=options.bottleneck,
             layernorm=options.layernorm,

@@ -19,7 +19,11 @@ class BlocksOptions(MethodOptions):
 
 @register_method("blocks", BlocksOptions)
 class Blocks(Method):
-    """Every parameter of the last blocks: partial fine-tuning."""
+    """Every parameter of the last blocks: partial fine-tuning.
+
+    In a backbone of several networks these are the last of the one that makes the feature; where ``where`` names
+    networks, the last of each of them.
+    """
 
     summary = "every parameter of the last blocks (2 blocks)"
     source = "Yosinski et al., NeurIPS 2014 (arXiv 1411.1792)"
@@ -28,11 +32,14 @@ class Blocks(Method):
     options: BlocksOptions
 
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
-        blocks = backbone.places("block")
-        if self.options.last > len(blocks):
-            raise ConfigError(
-                f"method 'blocks(last={self.options.last})': the backbone has {len(blocks)} blocks. Train no more than "
-                "these."
-            )
-        chosen = tuple(f"{place.key}." for place in blocks[-self.options.last :])
+        blocks, last = backbone.places("block"), self.options.last
+        chosen: tuple[str, ...] = ()
+        for part in self.options.parts or (blocks[-1].part,):
+            there = [f"{place.key}." for place in blocks if place.part == part]
+            if last > len(there):
+                raise ConfigError(
+                    f"method 'blocks(last={last})': the backbone has {len(there)} blocks in '{part}'. Train no more "
+                    "than these."
+                )
+            chosen += tuple(there[-last:])
         return {key: p for key, p in backbone.original_parameters().items() if key.startswith(chosen)}

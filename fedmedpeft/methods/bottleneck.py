@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Literal
 
@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import nn
 from torch.nn import functional
 
-from fedmedpeft.backbones import Backbone, Inserted, Role
+from fedmedpeft.backbones import Inserted, Place
 from fedmedpeft.methods.initialiser import Initialiser
 from fedmedpeft.methods.method import Method, MethodOptions
 
@@ -48,10 +48,10 @@ class BottleneckOptions(AdapterOptions):
 class Bottleneck(Inserted):
     """``up(dropout(activation(down(norm(x)))))``: [..., d] -> [..., d] through b < d channels; biases in both."""
 
-    def __init__(self, norm: nn.Module, down: nn.Linear, up: nn.Linear, options: AdapterOptions) -> None:
+    def __init__(self, norm: nn.Module, down: nn.Linear, up: nn.Linear, activation: Activation, drop: float) -> None:
         super().__init__()
         self.norm, self.down, self.up = norm, down, up
-        self.activation, self.drop = options.activation, options.dropout
+        self.activation, self.drop = activation, drop
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         hidden = _ACTIVATIONS[self.activation](self.down(self.norm(x)))
@@ -101,32 +101,36 @@ class AdapterMethod(Method):
 
     def adapt(
         self,
-        backbone: Backbone,
+        places: Iterable[Place],
         init: Initialiser,
-        *roles: Role,
+        *,
         name: str,
         bottleneck: int,
         layernorm: bool = False,
+        dropout: float | None = None,
         around: Callable[..., nn.Module] = SequentialAdapter,
     ) -> dict[str, nn.Parameter]:
-        """Put a bottleneck of its own ``around`` every place with one of ``roles``.
+        """Put a bottleneck of its own ``around`` every one of ``places``.
+
+        Args:
+            dropout: None: as the options say.
 
         Returns:
             What is exchanged, by keys ``<place>.<name>.<parameter>``.
         """
         exchanged: dict[str, nn.Parameter] = {}
-        for place in backbone.places(*roles):
-            key = f"{place.key}.{name}"
-            adapter = self._bottleneck(init, key, place.width, bottleneck, layernorm)
+        drop = self.options.dropout if dropout is None else dropout
+        for place in places:
+            key, width = f"{place.key}.{name}", place.width
+            norm = init.layer_norm(width) if layernorm else nn.Identity()
+            adapter = Bottleneck(norm, *self._projections(init, key, width, bottleneck), self.options.activation, drop)
             place.wrap(partial(around, adapter=adapter))
             exchanged |= {f"{key}.{parameter}": value for parameter, value in adapter.named_parameters()}
         return exchanged
 
-    def _bottleneck(self, init: Initialiser, key: str, width: int, bottleneck: int, layernorm: bool) -> Bottleneck:
+    def _projections(self, init: Initialiser, key: str, width: int, bottleneck: int) -> tuple[nn.Linear, nn.Linear]:
         published = self.options.init == "normal"
-        return Bottleneck(
-            init.layer_norm(width) if layernorm else nn.Identity(),
+        return (
             init.linear(f"{key}.down", width, bottleneck, std=0.02 if published else width**-0.5),
             init.linear(f"{key}.up", bottleneck, width, std=0.02 if published else 0.0),
-            self.options,
         )

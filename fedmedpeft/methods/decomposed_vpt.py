@@ -53,7 +53,7 @@ class DecomposedVpt(Method):
         transformer, options = as_transformer(backbone), self.options
         around = PromptedBlock if options.deep else PromptedEmbedding
         exchanged: dict[str, nn.Parameter] = {}
-        for place in backbone.places("block" if options.deep else "embed"):
+        for place in transformer.places("block" if options.deep else "embed"):
             a, b = f"{place.key}.prompts_A", f"{place.key}.prompts_B"
             source = self._prompts(transformer, init, a, b)
             inserted = InsertPrompts(source, nn.Identity(), options.dropout, transformer.prefix_tokens)

@@ -8,6 +8,7 @@ from torch import nn
 from fedmedpeft.backbones import Inserted
 from fedmedpeft.backbones.transformer import Readout
 from fedmedpeft.methods.prompts import PromptTokens
+from fedmedpeft.methods.shared_module import Lent
 
 
 class Gate(Inserted):
@@ -53,7 +54,7 @@ class GatedBottleneck(Inserted):
 
 
 class BesideFeedForward(Inserted):
-    """``base(x) + bottleneck(x)``; a bottleneck may stand beside several blocks.
+    """``base(x) + bottleneck(x)``; a bottleneck may stand beside several blocks, lent to all but the first.
 
     Args:
         base: the feed-forward sub-layer with its norm and residual.
@@ -62,7 +63,7 @@ class BesideFeedForward(Inserted):
             softmax(x_last x_rest^T / sqrt(d)) x_rest; 0: none.
     """
 
-    def __init__(self, base: nn.Module, bottleneck: GatedBottleneck, replaced: int) -> None:
+    def __init__(self, base: nn.Module, bottleneck: GatedBottleneck | Lent, replaced: int) -> None:
         super().__init__()
         self.base, self.bottleneck, self.replaced = base, bottleneck, replaced
 

@@ -22,6 +22,7 @@ from fedmedpeft.methods.dynamic_prompts import (
 from fedmedpeft.methods.initialiser import Initialiser
 from fedmedpeft.methods.method import Method, MethodOptions, register_method
 from fedmedpeft.methods.prompts import PromptTokens
+from fedmedpeft.methods.shared_module import Lent
 
 
 class DynamicOptions(MethodOptions):
@@ -69,18 +70,20 @@ class DynamicVpt(Method):
     def __init__(self, options: DynamicOptions) -> None:
         super().__init__(options)
         self.starts_frozen = options.form == "abstract"
-        self.dp_capable = options.share == 1
 
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
         transformer, options = as_transformer(backbone), self.options
         exchanged = {} if options.form == "abstract" else self._append_prompts(transformer, init)
         replaced = options.tokens if options.form == "readout" else 0
-        for index, place in enumerate(backbone.places("ffn")):
-            if index % options.share == 0:
+        for index, place in enumerate(transformer.places("ffn")):
+            first = index % options.share == 0
+            if first:
                 key = f"{place.key}.dynamic"
                 bottleneck = self._bottleneck(init, key, transformer.hidden_size)
                 exchanged |= {f"{key}.{name}": parameter for name, parameter in bottleneck.named_parameters()}
-            place.wrap(partial(BesideFeedForward, bottleneck=bottleneck, replaced=replaced))
+            place.wrap(
+                partial(BesideFeedForward, bottleneck=bottleneck if first else Lent(bottleneck), replaced=replaced)
+            )
         return exchanged
 
     def _bottleneck(self, init: Initialiser, key: str, width: int) -> GatedBottleneck:

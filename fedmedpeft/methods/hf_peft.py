@@ -13,7 +13,7 @@ from torch import nn
 from fedmedpeft.backbones import Backbone, Place
 from fedmedpeft.components import ComponentSpec, ConfigError
 from fedmedpeft.methods.hf_peft_layers import PeftLayer, build_layers, quietly
-from fedmedpeft.methods.hf_peft_options import PeftOptions, options_of
+from fedmedpeft.methods.hf_peft_options import INPUTS, PeftOptions, options_of
 from fedmedpeft.methods.hf_peft_types import KINDS, Kind
 from fedmedpeft.methods.initialiser import Initialiser
 from fedmedpeft.methods.method import Method, register_method
@@ -56,12 +56,13 @@ class HfPeft(Method):
             ConfigError: peft refuses an option.
         """
         known = {field.name for field in fields(self.config_type)}
-        given: dict[str, Any] = {**self.options.model_dump(exclude={"targets", "where"}), **self.kind.preset}
+        given: dict[str, Any] = {**self.options.model_dump(exclude={"targets", INPUTS, "where"}), **self.kind.preset}
         given |= {name: seed for name in _SEEDS if name in known}
         given |= {name: False for name in _UNSAVED if name in known}
         given["target_modules"] = list(targets)
         if "feedforward_modules" in known:
-            given["feedforward_modules"] = [name for name, role in targets.items() if role == "ffn_out"]
+            scaled = roles_of(getattr(self.options, INPUTS), self.kind.known)
+            given["feedforward_modules"] = [name for name, role in targets.items() if role in scaled]
         try:
             with quietly():
                 return self.config_type(**given)

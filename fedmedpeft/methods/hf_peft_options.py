@@ -34,6 +34,9 @@ _OURS = frozenset({
 # fmt: on
 _SCALARS = (bool, int, float, str)
 
+INPUTS = "inputs"
+"""Option of a type that scales inputs of some modules and outputs of others."""
+
 
 class PeftOptions(MethodOptions):
     """What every ``peft:<type>`` has."""
@@ -49,6 +52,9 @@ def options_of(kind: Kind, config: type[PeftConfig]) -> type[PeftOptions]:
     fields: dict[str, Any] = {
         "targets": (str, Field(kind.targets, description=f"places to adapt, comma-separated: {', '.join(kind.known)}"))
     }
+    if any(field.name == "feedforward_modules" for field in dataclasses.fields(config)):
+        meaning = "those of the targets whose inputs are scaled; of the others it is the outputs"
+        fields[INPUTS] = (str, Field("ffn_out", description=meaning))
     for field in dataclasses.fields(config):
         annotation = _plain(hints[field.name])
         if field.name in _OURS or field.name in kind.preset or annotation is None:
@@ -63,7 +69,7 @@ def options_of(kind: Kind, config: type[PeftConfig]) -> type[PeftOptions]:
     return create_model(
         f"{config.__name__}Options",
         __base__=PeftOptions,
-        __validators__={"known_targets": field_validator("targets")(known)},
+        __validators__={"known_targets": field_validator("targets", *fields.keys() & {INPUTS})(known)},
         **fields,
     )
 

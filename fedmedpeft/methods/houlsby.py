@@ -19,11 +19,12 @@ class HoulsbyOptions(BottleneckOptions):
 
 @register_method("houlsby", HoulsbyOptions)
 class Houlsby(AdapterMethod):
-    """Two per block, h + A(h) on the output of each sub-layer before its residual."""
+    """h + A(h) on the output of each sub-layer before its residual: two per block, three where a block has
+    cross-attention as well."""
 
     summary = "two bottleneck adapters per block, after attention and FFN (bottleneck 64)"
     source = "Houlsby et al., ICML 2019 (arXiv 1902.00751)"
     options: HoulsbyOptions
 
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
-        return self.adapt(backbone, init, "o", "ffn_out", name="houlsby", bottleneck=self.options.bottleneck)
+        return self.adapt(backbone.places("o", "ffn_out"), init, name="houlsby", bottleneck=self.options.bottleneck)

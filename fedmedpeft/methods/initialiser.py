@@ -33,6 +33,9 @@ class Initialiser:
     def ones(self, *shape: int) -> nn.Parameter:
         return self._parameter(shape, lambda: torch.ones(shape))
 
+    def constant(self, value: float, *shape: int) -> nn.Parameter:
+        return self._parameter(shape, lambda: torch.full(shape, value))
+
     def linear(self, key: str, inputs: int, outputs: int, *, std: float, bias: bool = True) -> nn.Linear:
         """A Linear with weight N(0, std^2), exactly zero for ``std=0``, and zero bias."""
         layer = nn.Linear(inputs, outputs, bias=bias, device="meta")

@@ -19,4 +19,4 @@ class LayerNorm(Method):
     mergeable = True
 
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
-        return backbone.original_parameters("norm1", "norm2", "norm", optional=("norm_pre", "norm_cross"))
+        return backbone.original_parameters("norm1", "norm2", optional=("norm_pre", "norm_cross", "norm"))

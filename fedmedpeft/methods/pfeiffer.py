@@ -19,4 +19,4 @@ class Pfeiffer(AdapterMethod):
     options: BottleneckOptions
 
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
-        return self.adapt(backbone, init, "ffn_out", name="pfeiffer", bottleneck=self.options.bottleneck)
+        return self.adapt(backbone.places("ffn_out"), init, name="pfeiffer", bottleneck=self.options.bottleneck)

@@ -10,6 +10,7 @@ from torch.nn.functional import dropout
 from fedmedpeft.backbones import Inserted, Transformer
 from fedmedpeft.methods.initialiser import Initialiser
 from fedmedpeft.methods.method import MethodOptions
+from fedmedpeft.methods.shared_module import Lent
 
 VPT = "Jia et al., Visual Prompt Tuning, ECCV 2022 (arXiv 2203.12119)"
 
@@ -40,13 +41,13 @@ class InsertPrompts(Inserted):
 
     Args:
         source: tokens -> prompts [B, T, k].
-        projection: [B, T, k] -> [B, T, d].
+        projection: [B, T, k] -> [B, T, d]; lent where several blocks share it.
         drop: share of the prompts' entries that is zero in training, drawn for each record (the paper's code draws
             once per batch).
         prefix: P, the tokens that stay in front.
     """
 
-    def __init__(self, source: nn.Module, projection: nn.Module, drop: float, prefix: int) -> None:
+    def __init__(self, source: nn.Module, projection: nn.Module | Lent, drop: float, prefix: int) -> None:
         super().__init__()
         self.source, self.projection = source, projection
         self.drop, self.prefix = drop, prefix

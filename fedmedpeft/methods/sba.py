@@ -23,7 +23,7 @@ class SbaOptions(MethodOptions):
     order: Order = Field("uniform", description="uniform: drawn anew every round; cyclic: one after the other")
     per_site: bool = Field(False, description="draw for every site on its own, rather than one draw for all")
     persist: bool = Field(True, description="keep what a block learned; false: back to its start when not drawn")
-    norms: bool = Field(False, description="train the LayerNorm before a drawn block's attention too")
+    norms: bool = Field(False, description="train the LayerNorm of a drawn block's attention too")
 
 
 @register_method("sba", SbaOptions)
@@ -31,7 +31,8 @@ class StochasticBlockAttention(Method):
     """The server draws blocks for each round; their q, k, v and o are trained and exchanged, all else rests.
 
     The paper names the method and its number of parameters; how blocks are drawn, and whether their updates last, is
-    this project's choice, with options for the others.
+    this project's choice, with options for the others. A co-attention layer counts as four blocks, one for each of its
+    attentions: all groups are of one size where all networks are of one width.
     """
 
     summary = "attention of one block per round, drawn at random (1 block)"
@@ -41,11 +42,12 @@ class StochasticBlockAttention(Method):
     options: SbaOptions
 
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
-        roles: tuple[Role, ...] = ("norm1", *_ATTENTION) if self.options.norms else _ATTENTION
-        return backbone.original_parameters(*roles)
+        if not self.options.norms:
+            return backbone.original_parameters(*_ATTENTION)
+        return backbone.original_parameters("norm1", *_ATTENTION, optional=("norm_cross",))
 
     def rotation(self, keys: Iterable[str]) -> Rotation:
-        """One group per block, in order. Raises ConfigError where there are fewer blocks than a round draws."""
+        """One group per attention, in order. Raises ConfigError where there are fewer blocks than a round draws."""
         options = self.options
         groups: dict[str, frozenset[str]] = {}
         for key in keys:

@@ -15,6 +15,7 @@ from fedmedpeft.methods.method import Method, register_method
 
 _OPERATIONS: tuple[Role, ...] = (
     "patch", "norm_pre", "norm1", "q", "k", "v", "o", "norm2", "ffn_in", "ffn_out", "norm",
+    "norm_cross", "transform", "pooler",
     "conv", "batchnorm",
 )  # fmt: skip
 

@@ -10,11 +10,12 @@ from fedmedpeft.backbones import Backbone, as_transformer
 from fedmedpeft.methods.initialiser import Initialiser
 from fedmedpeft.methods.method import Method, register_method
 from fedmedpeft.methods.prompts import VPT, InsertPrompts, PromptedBlock, PromptOptions, new_projection, new_prompts
+from fedmedpeft.methods.shared_module import Lent
 
 
 @register_method("vpt-deep", PromptOptions)
 class VptDeep(Method):
-    """Fresh prompts at the input of every block; with ``project`` all share one projection."""
+    """Fresh prompts at the input of every block that reads the image; with ``project`` all share one projection."""
 
     summary = "learnable prompt tokens at every block (10 tokens each)"
     source = VPT
@@ -25,18 +26,18 @@ class VptDeep(Method):
     def __init__(self, options: PromptOptions) -> None:
         super().__init__(options)
         self.averaging = "factors" if options.project else "exact"
-        # The shared projection runs in every block.
-        self.dp_capable = not options.project
 
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
         transformer, options = as_transformer(backbone), self.options
-        shared = "blocks.prompt_projection"
+        shared = f"{transformer.prefix}blocks.prompt_projection"
         projection = new_projection(transformer, options, init, shared)
         exchanged = {f"{shared}.{name}": parameter for name, parameter in projection.named_parameters()}
-        for place in backbone.places("block"):
+        for index, place in enumerate(transformer.places("block")):
             key = f"{place.key}.prompts"
             source = new_prompts(transformer, options, init, key)
-            inserted = InsertPrompts(source, projection, options.dropout, transformer.prefix_tokens)
+            inserted = InsertPrompts(
+                source, Lent(projection) if index else projection, options.dropout, transformer.prefix_tokens
+            )
             place.wrap(partial(PromptedBlock, prompts=inserted))
             exchanged[key] = source.prompts
         return exchanged

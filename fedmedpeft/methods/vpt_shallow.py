@@ -35,7 +35,7 @@ class VptShallow(Method):
 
     def insert(self, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
         transformer, options = as_transformer(backbone), self.options
-        place = backbone.place("embed")
+        place = transformer.place("embed")
         key, shared = f"{place.key}.prompts", f"{place.key}.prompt_projection"
         source = new_prompts(transformer, options, init, key)
         projection = new_projection(transformer, options, init, shared)

@@ -51,6 +51,9 @@ _COUNTS = {
     "houlsby": (595_968, 1_190_400, 2_379_264, 6_343_680),
     "kpl-adapter": (297_984, 1_185_792, 4_730_880, 16_793_592),
     "kpl-adapter(placement='parallel')": (297_984, 1_185_792, 4_730_880, 16_793_592),
+    # p keys and p values of width d in each block, or d (d + 1) for each and for what they share, with p d
+    "p-tuning-v2": (46_080, 92_160, 184_320, 491_520),
+    "prefix": (928_320, 3_699_840, 14_772_480, 51_440_640),
     # attention 4 (d^2 + d), feed-forward 2 d f + f + d, norms 4 d in each block
     "attention": (1_778_688, 7_096_320, 28_348_416, 100_761_600),
     "attention(position=true)": (1_816_512, 7_171_968, 28_499_712, 100_963_328),
@@ -108,6 +111,6 @@ def test_bytes_in_each_encoding(method: str) -> None:
 
 def test_every_method_of_a_transformer_is_counted() -> None:
     """Those of Hugging Face peft, by name, and those for other backbones have counts beside their own tests."""
-    elsewhere = {"batchnorm", "tsa", "dynamic-vpt", "textual-prompts"}
+    elsewhere = {"batchnorm", "tsa", "dynamic-vpt", "textual-prompts", "sadapter", "kpl", "m3ad"}
     ours = {name for name in METHODS.names() if not name.startswith("peft:")}
     assert ours - elsewhere == {name.partition("(")[0] for name in _COUNTS if "+" not in name}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -11,7 +13,7 @@ from fedmedpeft.components import parse_composition
 from fedmedpeft.learner import Learner
 from fedmedpeft.methods import METHODS
 from fedmedpeft.tasks import Classification
-from tests.every_method import BACKBONES, EVERY_METHOD, cases
+from tests.every_method import BACKBONES, EVERY_METHOD, cases, texts
 
 GradSampleModule = pytest.importorskip("opacus", reason="per-record gradients need opacus").GradSampleModule
 
@@ -26,47 +28,55 @@ _OPTIONS = [
     "lora+ssf+vpt-deep",
     "dynamic-vpt(form='released', share=1)+position",
     "bitfit+peft:lora",
+    "prefix(cross=true, offset=true)+p-tuning-v2",
+    "kpl+layernorm",
 ]
 
 
 def _learner(backbone: str, method: str, request: pytest.FixtureRequest) -> Learner:
-    """With every trainable moved off its start."""
-    directory = request.getfixturevalue(BACKBONES[backbone])
-    learner = Learner(load_backbone(str(directory)), method, Classification(("a", "b", "c")), 0)
+    """With every trainable moved off its start; in float64, since gradients through attention may be very small."""
+    name = request.getfixturevalue(BACKBONES[backbone])
+    learner = Learner(load_backbone(str(name)), method, Classification(("a", "b", "c")), 0)
     generator = torch.Generator().manual_seed(5)
     for trainable in learner.trainables.values():
         trainable.parameter.data += 0.05 * torch.randn(trainable.parameter.shape, generator=generator)
-    return learner.eval()
+    return learner.double().eval()
 
 
-def _records() -> torch.Tensor:
-    return torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+def _records(learner: Learner, knowledge: bool) -> tuple[Any, ...]:
+    """Images, and questions and knowledge where they are read."""
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randint(0, 256, (4, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    said = texts(learner, 4)
+    return images, *said, *([said[0].rows(torch.tensor([2, 0, 3, 1]))] if knowledge else [])
 
 
-def _one_by_one(learner: Learner) -> dict[str, torch.Tensor]:
+def _one_by_one(learner: Learner, knowledge: bool) -> dict[str, torch.Tensor]:
     gradients = []
     names, parameters = zip(*((name, t.parameter) for name, t in learner.trainables.items()), strict=True)
-    for record, label in zip(_records().split(1), _LABELS.split(1), strict=True):
-        loss = nn.functional.cross_entropy(learner(record), label)
+    images, *said = _records(learner, knowledge)
+    for index in torch.arange(len(images)).split(1):
+        loss = nn.functional.cross_entropy(learner(images[index], *(each.rows(index) for each in said)), _LABELS[index])
         gradients.append(torch.autograd.grad(loss, parameters))
     return {name: torch.stack(each) for name, each in zip(names, zip(*gradients, strict=True), strict=True)}
 
 
-def _by_hooks(learner: Learner) -> dict[str, torch.Tensor | None]:
+def _by_hooks(learner: Learner, knowledge: bool = False) -> dict[str, torch.Tensor | None]:
     """Opacus watches modules in training mode alone; only the parameters' owners are put into it, so nothing drops."""
     trained = {id(t.parameter) for t in learner.trainables.values()}
     for module in learner.modules():
         module.training = any(id(parameter) in trained for parameter in module.parameters(recurse=False))
     hooked = GradSampleModule(learner, loss_reduction="sum")
-    nn.functional.cross_entropy(hooked(_records()), _LABELS, reduction="sum").backward()
+    nn.functional.cross_entropy(hooked(*_records(learner, knowledge)), _LABELS, reduction="sum").backward()
     return {name: getattr(t.parameter, "grad_sample", None) for name, t in learner.trainables.items()}
 
 
-def _difference(learner: Learner) -> str:
+def _difference(learner: Learner, knowledge: bool = False) -> str:
     """The first parameter whose per-record gradients are wrong or missing; empty where all are right."""
-    expected = _one_by_one(learner)
-    for name, found in _by_hooks(learner).items():
-        if found is None or not torch.allclose(found, expected[name], rtol=1e-4, atol=1e-5):
+    expected = _one_by_one(learner, knowledge)
+    largest = max(gradient.abs().max().item() for gradient in expected.values())
+    for name, found in _by_hooks(learner, knowledge).items():
+        if found is None or not torch.allclose(found, expected[name], rtol=1e-6, atol=1e-9 * largest):
             return name
     return ""
 
@@ -85,6 +95,15 @@ _BATCHNORM = [("resnet", method) for method in ("bitfit", "blocks", "full")]
 @pytest.mark.parametrize(("backbone", "method"), [case for case in _CAPABLE if case not in _BATCHNORM])
 def test_gradients_of_single_records(backbone: str, method: str, request: pytest.FixtureRequest) -> None:
     assert not _difference(_learner(backbone, method, request))
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")
+@pytest.mark.parametrize(
+    "method", ["kpl", "kpl(unused_norm=false)", "m3ad", "lora", "attention", "full", "prefix(cross=true)"]
+)
+def test_with_knowledge(method: str, request: pytest.FixtureRequest) -> None:
+    """The cross-attention is called a second time then."""
+    assert not _difference(_learner("meter", method, request), knowledge=True)
 
 
 @pytest.mark.parametrize(("backbone", "method"), _BATCHNORM)

@@ -221,11 +221,6 @@ def test_only_the_gate_and_the_prompts_in_the_sequence_move_first(tiny_backbone:
     assert moved == {"blocks.0.ffn.dynamic.gate.factor"} | embedded
 
 
-def test_a_shared_bottleneck_is_not_for_single_records() -> None:
-    assert METHODS.build("dynamic-vpt(share=1)").dp_capable
-    assert not METHODS.build("dynamic-vpt").dp_capable
-
-
 def test_an_unknown_form_is_refused() -> None:
     with pytest.raises(ConfigError, match="'abstract', 'released' or 'readout'"):
         METHODS.build("dynamic-vpt(form='swin')")

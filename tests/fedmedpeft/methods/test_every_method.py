@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from fedmedpeft.backbones import load_backbone, load_record, skeleton, standard_record
 from fedmedpeft.backbones.backbone import ROLES
@@ -13,7 +15,7 @@ from fedmedpeft.components import ConfigError, parse_composition
 from fedmedpeft.learner import HEAD, Learner, UnsuitableBackbone, learner_skeleton
 from fedmedpeft.methods import METHODS, Initialiser
 from fedmedpeft.tasks import Classification
-from tests.every_method import BACKBONES, EVERY_METHOD, cases, suits
+from tests.every_method import BACKBONES, EVERY_METHOD, cases, suits, texts
 
 _COMPOSITIONS = [
     *EVERY_METHOD,
@@ -37,18 +39,20 @@ _each_on_every_backbone = pytest.mark.parametrize(("directory", "method"), cases
 
 
 @pytest.fixture
-def directory(request: pytest.FixtureRequest) -> Path:
-    """Of the family's tiny backbone."""
-    path: Path = request.getfixturevalue(BACKBONES[request.param])
-    return path
+def directory(request: pytest.FixtureRequest) -> str:
+    """Name of the family's tiny backbone."""
+    return str(request.getfixturevalue(BACKBONES[request.param]))
 
 
-def _learner(directory: Path, method: str, seed: int = 0) -> Learner:
-    return Learner(load_backbone(str(directory)), method, Classification(("a", "b", "c")), seed)
+def _learner(directory: str, method: str, seed: int = 0) -> Learner:
+    return Learner(load_backbone(directory), method, Classification(("a", "b", "c")), seed)
 
 
-def _images(count: int = 4) -> torch.Tensor:
-    return torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+def _inputs(learner: Learner, count: int = 4) -> tuple[Any, ...]:
+    """Images, and what is said of them."""
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    return images, *texts(learner, count)
 
 
 def _nudge(learner: Learner, seed: int = 5) -> None:
@@ -59,7 +63,7 @@ def _nudge(learner: Learner, seed: int = 5) -> None:
 
 
 @_on_every_backbone
-def test_frozen_means_frozen(directory: Path, method: str) -> None:
+def test_frozen_means_frozen(directory: str, method: str) -> None:
     learner = _learner(directory, method)
     exchanged = {id(t.parameter) for t in learner.trainables.values()}
     frozen = {n: p.detach().clone() for n, p in learner.named_parameters() if id(p) not in exchanged}
@@ -69,7 +73,7 @@ def test_frozen_means_frozen(directory: Path, method: str) -> None:
     optimiser = torch.optim.AdamW([t.parameter for t in learner.trainables.values()], lr=0.1)
     for _ in range(3):
         optimiser.zero_grad()
-        learner.task.loss(learner(_images()), torch.tensor([0, 1, 2, 0])).backward()
+        cross_entropy(learner(*_inputs(learner)), torch.tensor([0, 1, 2, 0])).backward()
         optimiser.step()
     parameters = dict(learner.named_parameters())
     assert all(torch.equal(parameters[name], before) for name, before in frozen.items())
@@ -79,31 +83,31 @@ def test_frozen_means_frozen(directory: Path, method: str) -> None:
 
 
 @_on_every_backbone
-def test_training_starts_at_the_frozen_model(directory: Path, method: str) -> None:
+def test_training_starts_at_the_frozen_model(directory: str, method: str) -> None:
     if not all(METHODS.build(spec).starts_frozen for spec in parse_composition(method)):
         pytest.skip("changes the model by its nature, as prompts do: tokens that the frozen model never saw")
     with torch.no_grad():
-        assert torch.equal(
-            _learner(directory, method).features(_images()), _learner(directory, "head").features(_images())
-        )
+        changed, frozen = _learner(directory, method), _learner(directory, "head")
+        assert torch.equal(changed.features(*_inputs(changed)), frozen.features(*_inputs(frozen)))
 
 
 @_on_every_backbone
-def test_gradients_reach_every_exchanged_parameter(directory: Path, method: str) -> None:
+def test_gradients_reach_every_exchanged_parameter(directory: str, method: str) -> None:
     learner = _learner(directory, method)
-    # A key bias shifts all scores of a query alike: softmax cancels it exactly, in any ViT.
-    waiting = {name for name in learner.trainables if not name.endswith(".k.bias")}
+    # A key bias shifts all scores of a query alike: softmax cancels it exactly, in any ViT. An unused norm says so.
+    idle = (".k.bias", ".unused_norm.weight", ".unused_norm.bias")
+    waiting = {name for name in learner.trainables if not name.endswith(idle)}
     # Networks this small may have no ReLU open for any image; elsewhere on the way one is.
     for seed in range(5):
         _nudge(learner, seed)
-        learner.task.loss(learner(_images()), torch.tensor([0, 1, 2, 0])).backward()
+        cross_entropy(learner(*_inputs(learner)), torch.tensor([0, 1, 2, 0])).backward()
         assert all(trainable.parameter.grad is not None for trainable in learner.trainables.values())
         waiting -= {name for name in waiting if learner.trainables[name].parameter.grad.abs().max() > 0}  # type: ignore[union-attr]
     assert not waiting
 
 
 @_on_every_backbone
-def test_state_round_trips_exactly(directory: Path, method: str) -> None:
+def test_state_round_trips_exactly(directory: str, method: str) -> None:
     trained, fresh = _learner(directory, method), _learner(directory, method)
     _nudge(trained)
     state = trained.export(trained.manifest())
@@ -111,21 +115,21 @@ def test_state_round_trips_exactly(directory: Path, method: str) -> None:
     assert fresh.export(fresh.manifest()).hash() == state.hash()
     trained.eval(), fresh.eval()
     with torch.no_grad():
-        assert torch.equal(trained(_images()), fresh(_images()))
+        assert torch.equal(trained(*_inputs(trained)), fresh(*_inputs(fresh)))
 
 
 @pytest.mark.parametrize(("one", "other"), [("lora+vpt-deep", "vpt-deep+lora"), ("houlsby+lora", "lora+houlsby")])
 def test_the_order_of_composition_does_not_matter(tiny_backbone: Path, one: str, other: str) -> None:
-    first, second = _learner(tiny_backbone, one), _learner(tiny_backbone, other)
+    first, second = _learner(str(tiny_backbone), one), _learner(str(tiny_backbone), other)
     assert first.manifest() == second.manifest()
     assert first.export(first.manifest()).hash() == second.export(second.manifest()).hash()
 
 
 @_each_on_every_backbone
-def test_keys_and_values_do_not_depend_on_what_else_is_inserted(directory: Path, method: str) -> None:
+def test_keys_and_values_do_not_depend_on_what_else_is_inserted(directory: str, method: str) -> None:
     anywhere = "bitfit" if method == "ssf" else "ssf"
     partner = "lora" if method in ("houlsby", "vpt-deep", "vpt-shallow") else "vpt-deep"
-    partner = partner if "resnet" not in directory.name else anywhere
+    partner = partner if "resnet" not in directory else anywhere
     alone, composed = _learner(directory, method), _learner(directory, f"{method}+{partner}")
     for name, trainable in alone.trainables.items():
         assert torch.equal(trainable.parameter, composed.trainables[name].parameter), name
@@ -143,14 +147,14 @@ def test_a_key_means_one_parameter() -> None:
 
 def test_the_seed_decides_the_start(tiny_backbone: Path) -> None:
     def start(seed: int) -> str:
-        learner = _learner(tiny_backbone, "lora", seed)
+        learner = _learner(str(tiny_backbone), "lora", seed)
         return learner.export(learner.manifest()).hash()
 
     assert start(1) == start(1) != start(2)
 
 
 @_each_on_every_backbone
-def test_the_skeleton_has_the_same_manifest(directory: Path, method: str) -> None:
+def test_the_skeleton_has_the_same_manifest(directory: str, method: str) -> None:
     learner = _learner(directory, method)
     assert learner_skeleton(learner.backbone.record, method, "abc").manifest() == learner.manifest()
 
@@ -163,19 +167,20 @@ def test_every_method_says_what_it_is(method: str) -> None:
 
 
 @_each_on_every_backbone
-def test_keys_are_places_and_parameters(directory: Path, method: str) -> None:
-    backbone = skeleton(load_record(str(directory)))
+def test_keys_are_places_and_parameters(directory: str, method: str) -> None:
+    backbone = skeleton(load_record(directory))
     known = {place.key.split(".")[0] for place in backbone.places(optional=ROLES)} | {"shared"}
     keys = METHODS.build(method).insert(backbone, Initialiser(0, torch.device("meta")))
     assert all(key.split(".")[0] in known for key in keys)
 
 
 @pytest.mark.parametrize("directory", BACKBONES, indirect=True)
-def test_what_does_not_go_together_is_refused_by_name(directory: Path) -> None:
-    record = load_record(str(directory))
+def test_what_does_not_go_together_is_refused_by_name(directory: str) -> None:
+    record = load_record(directory)
     family = record.architecture.family
+    tried = {method for backbone, method in cases(EVERY_METHOD) if backbone == family}
     refused = {}
-    for method in EVERY_METHOD:
+    for method in [m for m in EVERY_METHOD if m in tried or not suits(family, m)]:
         try:
             learner_skeleton(record, method, "abc")
         except UnsuitableBackbone as error:
@@ -188,9 +193,9 @@ def test_what_does_not_go_together_is_refused_by_name(directory: Path) -> None:
 
 def test_unknown_methods_and_options_are_suggested(tiny_backbone: Path) -> None:
     with pytest.raises(ConfigError, match="Did you mean 'layernorm'"):
-        _learner(tiny_backbone, "layernrom")
+        _learner(str(tiny_backbone), "layernrom")
     with pytest.raises(ConfigError, match="no target 'w'"):
-        _learner(tiny_backbone, "lora(targets='q,w')")
+        _learner(str(tiny_backbone), "lora(targets='q,w')")
 
 
 @pytest.mark.parametrize("method", ["lora(alpha=inf)", "adaptformer(scale=inf)"])
@@ -201,12 +206,12 @@ def test_a_scale_must_be_finite(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["bitfit+layernorm", "full+layernorm"])
 def test_what_two_methods_share_is_personal_where_either_is(tiny_backbone: Path, method: str) -> None:
-    names = {spec.name for spec in _learner(tiny_backbone, method).manifest(without=["layernorm"]).tensors}
+    names = {spec.name for spec in _learner(str(tiny_backbone), method).manifest(without=["layernorm"]).tensors}
     assert names
     assert not [name for name in names if "norm" in name]
 
 
 def test_personal_parts_are_left_out_of_the_manifest(tiny_backbone: Path) -> None:
-    learner = _learner(tiny_backbone, "lora+layernorm")
+    learner = _learner(str(tiny_backbone), "lora+layernorm")
     names = {spec.name for spec in learner.manifest(without=[HEAD, "layernorm"]).tensors}
     assert names == {name for name, t in learner.trainables.items() if t.owner == "lora"}

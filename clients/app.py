@@ -23,6 +23,14 @@ app = ClientApp()
 _log = logging.getLogger("fedmedpeft.site")
 
 
+@app.query("answers")
+def answers(message: Message, context: Context) -> Message:
+    """Name frequent training answers; see AnswersRequest and AnswersReply."""
+    return _answer(
+        message, context, lambda site, content: wire.encode(site.answers(wire.decode_answers_request(content)))
+    )
+
+
 @app.query("join")
 def join(message: Message, context: Context) -> Message:
     """Introduce the site; see JoinRequest and JoinReply."""

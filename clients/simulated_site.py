@@ -13,16 +13,20 @@ from typing import Any
 
 import torch
 
+from clients.site_model import SiteModel
 from clients.site_store import SiteStore
 from clients.worker import SiteWorker
+from fedmedpeft.backbones import Backbone
 from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 from fedmedpeft.data import DataError, PartitionManifest, Source, build_source
 from fedmedpeft.data.run_partition import partition_for
 from fedmedpeft.data.site_data import SiteData, load_site
-from fedmedpeft.exchange import Refusal, SiteError
-from fedmedpeft.learner import Learner, build_learner
+from fedmedpeft.exchange import PeftState, Refusal, SiteError
+from fedmedpeft.learner import Learner, build_learner, load_configured
 from fedmedpeft.starting_state import load_start
+from fedmedpeft.tasks import build_task
+from fedmedpeft.tasks.reading import check_reading, text_reader
 from fedmedpeft.training import FeatureCache
 
 _features = FeatureCache()
@@ -37,21 +41,45 @@ class SimulatedFederation:
         self.config = config
         self.source: Source = build_source(config.data)
         self.partition: PartitionManifest = partition_for(config, self.source, count)
-        self.learner: Learner = build_learner(config, self.source.table.classes)
-        load_start(self.learner, config)
-        self.initial = self.learner.export(self.learner.manifest())
+        self.backbone: Backbone = load_configured(config)
+        check_reading(config, self.source, self.backbone)
+        self._texts = text_reader(config, self.backbone)
+        self._unused: Backbone | None = self.backbone
+        self._models: dict[tuple[str, ...], SiteModel] = {}
         self._data: dict[str, SiteData] = {}
 
+    @property
+    def learner(self) -> Learner:
+        """Over the classes of the data, where it is the data that names them."""
+        return self.model(build_task(self.config.task).of_data(self.source.table.classes).classes).learner
+
+    @property
+    def initial(self) -> PeftState:
+        """Where that learner starts."""
+        return self.model(self.learner.task.classes).initial
+
+    def model(self, classes: tuple[str, ...]) -> SiteModel:
+        """The model that all sites here share, over the classes of their run; only the last one is kept."""
+        if classes not in self._models:
+            self._models.clear()
+            # A learner changes the backbone that it is built around: another one needs another.
+            backbone, self._unused = self._unused, None
+            learner = build_learner(self.config, classes, backbone)
+            load_start(learner, self.config)
+            self._models[classes] = SiteModel(learner, learner.export(learner.manifest()))
+        return self._models[classes]
+
     def data(self, site: str) -> SiteData:
-        """Images of one site, decoded once. Raises DataError where too little is readable."""
+        """Images of one site, decoded once, and its texts. Raises DataError where too little is readable."""
         if site not in self._data:
-            preprocessing = self.learner.backbone.record.preprocessing
+            preprocessing = self.backbone.record.preprocessing
             self._data[site] = load_site(
                 self.source,
                 self.partition,
                 site,
                 image_size=preprocessing.image_size,
                 interpolation=preprocessing.interpolation,
+                texts=self._texts,
             )
             for line in (*self._data[site].notes, *self._data[site].details):
                 _log.warning("%s: %s", site, line)
@@ -72,8 +100,7 @@ class SimulatedFederation:
         return SiteWorker(
             self.config,
             self.data(site),
-            self.learner,
-            self.initial,
+            self.model,
             synthetic=self.source.synthetic,
             store=SiteStore.below(self.config.runs_dir, site),
             partition_hash=self.partition.hash(),

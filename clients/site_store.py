@@ -1,12 +1,13 @@
 """What stays at a site between visits: personal parts of the PEFT state, statistics of the site's images, the
-optimiser's moments and, where messages hold only a part of it, the global state.
+optimiser's moments and, where messages hold only a part of it, the global state; and the classes that were agreed on.
 
 Flower keeps nothing in memory between messages in deployment, and sends a simulated hospital to any process, so it is
-on disk: one file per site and run, replaced as a whole.
+on disk: a file of tensors per site and run, and one of classes, each replaced as a whole.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +33,20 @@ class SiteStore:
         path = self._path(run)
         return load_file(path) if path.is_file() else {}
 
+    def classes(self, run: str) -> tuple[str, ...] | None:
+        """As kept; None where they never were."""
+        path = self._path(run, "classes.txt")
+        return tuple(path.read_text(encoding="utf-8").split("\n")) if path.is_file() else None
+
+    def keep_classes(self, run: str, classes: Sequence[str]) -> None:
+        """Replace what was kept, atomically. No name of a class may hold a line feed."""
+        if self.classes(run) != tuple(classes):
+            write_atomically(self._path(run, "classes.txt"), "\n".join(classes), mode=0o600)
+
     def keep(self, run: str, tensors: dict[str, torch.Tensor]) -> None:
         """Replace what was kept, atomically: a process killed at any point leaves the old file or the new one."""
         detached = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         write_atomically(self._path(run), save(detached), mode=0o600)
 
-    def _path(self, run: str) -> Path:
-        return self.directory / run / "sites" / f"{self.site}.safetensors"
+    def _path(self, run: str, suffix: str = "safetensors") -> Path:
+        return self.directory / run / "sites" / f"{self.site}.{suffix}"

@@ -6,7 +6,6 @@ answers requests with replies and knows nothing of Flower.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -15,10 +14,17 @@ from pathlib import Path
 import torch
 
 from clients.global_state import kept_state, whole_state
+from clients.local_training import scores_of, train_stretch
+from clients.references import ReferenceTraining
+from clients.run_classes import RunClasses
+from clients.site_model import Models, SiteModel
 from clients.site_store import SiteStore
 from fedmedpeft.config import RunConfig
-from fedmedpeft.data.site_data import SiteData, Split, pool
+from fedmedpeft.data import DataError
+from fedmedpeft.data.site_data import SHARED_IMAGES, SiteData, Split
 from fedmedpeft.exchange import (
+    AnswersReply,
+    AnswersRequest,
     Contract,
     ContractError,
     JoinReply,
@@ -33,7 +39,9 @@ from fedmedpeft.exchange import (
     VisitRequest,
 )
 from fedmedpeft.learner import Learner
-from fedmedpeft.tasks import Evaluation
+from fedmedpeft.starting_state import given_classes
+from fedmedpeft.tasks import build_task
+from fedmedpeft.tasks.answers import frequent_answers
 from fedmedpeft.training import FeatureCache, LocalTrainer, TrainingResult
 
 _MOMENT, _PERSONAL, _OWN = "moment/", "personal/", "own/"
@@ -44,9 +52,8 @@ class SiteWorker:
 
     Args:
         config: the run's configuration, already checked.
-        data: this site's images and labels.
-        learner: shared in simulation; every request writes this site's state into it first.
-        initial: every trainable of ``learner`` as it was built, where all sites start.
+        data: this site's images and labels, or questions and answers.
+        models: what is trained, by the run's classes.
         synthetic: whether the data is procedural.
         store: what stays here between visits.
         partition_hash: of the partition that gave this site its images.
@@ -58,8 +65,7 @@ class SiteWorker:
         self,
         config: RunConfig,
         data: SiteData,
-        learner: Learner,
-        initial: PeftState,
+        models: Models,
         *,
         synthetic: bool,
         store: SiteStore,
@@ -69,23 +75,66 @@ class SiteWorker:
     ) -> None:
         self.config = config
         self.data = data
-        self.learner = learner
-        self.initial = initial
         self.synthetic = synthetic
         self.store = store
         self.partition_hash = partition_hash
         self.features = features
         self.everyone = everyone
-        self.contract = Contract(learner.manifest(without=config.personal_parts), config.max_norm)
+        self._models = models
+        self._classes = RunClasses(config, store)
+        self._model: SiteModel | None = None
+        task = build_task(config.task).of_data(data.classes)
+        if not task.agrees:
+            self._model = models(task.classes)
+
+    @property
+    def model(self) -> SiteModel:
+        """What is trained; where the federation agrees on the classes, only after a request has named the run."""
+        if self._model is None:
+            raise SiteError(Refusal.CLASSES, "it does not know which run is meant, and so not its classes")
+        return self._model
+
+    @property
+    def learner(self) -> Learner:
+        return self.model.learner
+
+    @property
+    def initial(self) -> PeftState:
+        return self.model.initial
+
+    @property
+    def contract(self) -> Contract:
+        return Contract(self.learner.manifest(without=self.config.personal_parts), self.config.max_norm)
+
+    def answers(self, request: AnswersRequest) -> AnswersReply:
+        """Name the answers that are frequent among this site's training questions: never of its other splits.
+
+        Raises:
+            ContractError: in this run nobody needs to know them.
+        """
+        task = build_task(self.config.task)
+        if not task.agrees or given_classes(self.config) is not None:
+            raise ContractError("asks for answers, which this run does not agree on")
+        return AnswersReply(self.data.site, frequent_answers(self.data.train.answers or (), task.least))
 
     def join(self, request: JoinRequest) -> JoinReply:
-        """Introduce this site and, where asked, give the initial PEFT state."""
+        """Introduce this site and, where asked, give the initial PEFT state.
+
+        Raises:
+            ContractError: classes that can be no run's.
+            SiteError: classes that are not this site's, or nothing to learn of them.
+        """
+        self._enter_run(request.run, request.classes)
+        try:
+            self.learner.task.check(self.data.train)
+        except DataError as error:
+            raise SiteError(Refusal.DATA, error.public) from error
         self.learner.load(self.initial)
         state = self.learner.export(self.contract.manifest)
-        samples = {name: len(split.labels) for name, split in self._splits().items()}
+        samples = {name: len(split) for name, split in self._splits().items()}
         return JoinReply(
             site=self.data.site,
-            classes="\n".join(self.learner.task.classes),
+            classes="" if self.learner.task.agrees else "\n".join(self.learner.task.classes),
             synthetic=self.synthetic,
             fingerprint=self.learner.backbone.fingerprint,
             manifest_hash=self.contract.manifest.hash,
@@ -94,6 +143,7 @@ class SiteWorker:
             skipped=dict(self.data.skipped),
             state=state.encode() if request.send_state else None,
             partition_hash=self.partition_hash,
+            shares_images=True if SHARED_IMAGES in self.data.notes else None,
         )
 
     def visit(self, request: VisitRequest) -> VisitReply:
@@ -101,9 +151,11 @@ class SiteWorker:
 
         Raises:
             ContractError: the state breaks the contract, or another field is out of range.
-            SiteError: another backbone, a part of a state of which this site lacks the rest, or training that diverged.
-                Nothing is kept then.
+            SiteError: another backbone, a part of a state of which this site lacks the rest, classes that it lacks, or
+                training that diverged. Nothing is kept then.
         """
+        _check_run(request.run)
+        self._enter_run(request.run, request.classes)
         train = self._check(request)
         if request.fingerprint != self.learner.backbone.fingerprint:
             raise SiteError(Refusal.BACKBONE, "the run's backbone has another fingerprint than this site's")
@@ -115,7 +167,7 @@ class SiteWorker:
         self._enter(received, kept, back)
         trainer = LocalTrainer(self.learner, self.config, proximal=request.proximal, cache=self.features)
         splits = ("val", "test") if request.last else ("val",)
-        before = {name: _scores(trainer.evaluate(self._splits()[name])) for name in splits}
+        before = {name: scores_of(trainer.evaluate(self._splits()[name])) for name in splits}
         result, state = None, None
         if request.last:
             before |= self._personalise(request.run, kept)
@@ -129,7 +181,7 @@ class SiteWorker:
             site=self.data.site,
             round=request.round,
             before=before,
-            samples=len(self.data.train.labels),
+            samples=len(self.data.train),
             loss=result.loss if result else math.nan,
             steps=result.steps if result else 0,
             seconds=time.perf_counter() - began,
@@ -137,62 +189,30 @@ class SiteWorker:
         )
 
     def reference(self, request: ReferenceRequest) -> ReferenceReply:
-        """Train alone, or on everyone's data, from the initial state for as many images as the federation sees.
+        """Train alone, or on everyone's data, from the initial state for as many samples as the federation sees.
 
         Raises:
             SiteError: ``pooled`` at a site that cannot see the others' data, or training that diverged.
         """
-        if request.kind == "pooled":
-            return self._pooled()
-        began = time.perf_counter()
-        trainer = self._reference_trainer(self.config)
-        self._run_reference(trainer, self.data.train, self.config, f"local-only/{self.data.site}")
-        scores = {"test": _scores(trainer.evaluate(self.data.test))}
-        if self.everyone:
-            scores["union"] = _scores(trainer.evaluate(pool(self.everyone()).test))
-        return ReferenceReply(self.data.site, "local-only", scores, time.perf_counter() - began)
+        self._enter_run(request.run, None)
+        training = ReferenceTraining(self.config, self.data, self.model, self.features, self.everyone)
+        return training.train(request.kind)
 
-    def _pooled(self) -> ReferenceReply:
-        if self.everyone is None:
-            raise SiteError(Refusal.CONFIGURATION, "a pooled reference needs all data in one place (simulation only)")
-        began = time.perf_counter()
-        sites = self.everyone()
-        together = pool(sites)
-        # One step here sees one batch where a federated step sees one batch per site.
-        config = self.config.model_copy(update={"local_steps": self.config.local_steps * len(sites)})
-        trainer = self._reference_trainer(config)
-        self._run_reference(trainer, together.train, config, "pooled")
-        scores = {f"test/{site.site}": _scores(trainer.evaluate(site.test)) for site in sites}
-        scores["union"] = _scores(trainer.evaluate(together.test))
-        return ReferenceReply(self.data.site, "pooled", scores, time.perf_counter() - began)
-
-    def _reference_trainer(self, config: RunConfig) -> LocalTrainer:
-        self.learner.load(self.initial)
-        self.learner.load_kept({})
-        return LocalTrainer(self.learner, config, cache=self.features)
-
-    def _run_reference(self, trainer: LocalTrainer, split: Split, config: RunConfig, purpose: str) -> None:
-        """All steps of ``config``; with a rotation in one stretch per round, each with its round's draw."""
-        rotation, steps = self.learner.rotation, config.local_steps
-        if not rotation:
-            self._run(trainer, split, config.total_steps, purpose)
+    def _enter_run(self, run: str | None, sent: str | None) -> None:
+        """Have the model over the classes of a run, where they are agreed: as sent now, or kept since they were."""
+        if not build_task(self.config.task).agrees:
             return
-        for round_ in range(1, config.rounds + 1):
-            groups = rotation.draw(config.seed, round_, self.data.site)
-            if not rotation.persist:
-                everything = self.initial.manifest
-                self.learner.load(self.initial.only(everything.only(rotation.resting(groups))))
-            with self.learner.taking_turns(groups):
-                self._run(trainer, split, steps, f"{purpose}/{round_}", (round_ - 1) * steps)
+        if run is None:
+            raise ContractError("the request does not say for which run")
+        _check_run(run)
+        self._model = self._models(self._classes.of(run, sent))
 
     def _check(self, request: VisitRequest) -> tuple[str, ...]:
-        """What the server asks for must be something that this run can ask for: the run's name becomes a path here.
+        """What the server asks for must be something that this run can ask for.
 
         Returns:
             The groups to train.
         """
-        if not request.run or request.run == ".." or Path(request.run).name != request.run:
-            raise ContractError("the run's name is not a plain name")
         if not 1 <= request.round <= self.config.rounds + request.last:
             raise ContractError(f"round {request.round} is not one of the {self.config.rounds} rounds of this run")
         if not (math.isfinite(request.proximal) and request.proximal >= 0):
@@ -228,17 +248,8 @@ class SiteWorker:
             moments = {k.removeprefix(_MOMENT): v for k, v in kept.items() if k.startswith(_MOMENT)}
             trainer.load_momentum(moments)
         steps = self.config.local_steps
-        return self._run(trainer, self.data.train, steps, f"{self.data.site}/{round_}", (round_ - 1) * steps)
-
-    def _run(
-        self, trainer: LocalTrainer, split: Split, steps: int, purpose: str, first_step: int = 0
-    ) -> TrainingResult:
-        digest = hashlib.sha256(f"{self.config.seed}/{purpose}".encode()).digest()
-        seed = int.from_bytes(digest[:8], "big") >> 1
-        result = trainer.train(split, first_step=first_step, steps=steps, seed=seed)
-        if not math.isfinite(result.loss):
-            raise SiteError(Refusal.TRAINING, "the training loss is not finite; lower learning-rate")
-        return result
+        purpose, first = f"{self.data.site}/{round_}", (round_ - 1) * steps
+        return train_stretch(trainer, self.data.train, steps, purpose, first)
 
     def _personalise(self, run: str, kept: dict[str, torch.Tensor]) -> dict[str, Scores]:
         """Take a few small steps alone, from the federated state; score the result and keep it here.
@@ -251,14 +262,14 @@ class SiteWorker:
         config = self.config.model_copy(update={"rounds": 1, "local_steps": steps})
         trainer = LocalTrainer(self.learner, config, rate=config.personalise_rate, cache=self.features)
         try:
-            self._run(trainer, self.data.train, steps, f"{self.data.site}/personalise")
+            train_stretch(trainer, self.data.train, steps, f"{self.data.site}/personalise")
             self._refuse_divergence()
         except SiteError:
             # The federated model's scores are worth having all the same.
             return {}
         own = {name: trainable.parameter for name, trainable in self.learner.trainables.items()} | self.learner.kept()
         self.store.keep(run, kept | {f"{_OWN}{name}": tensor for name, tensor in own.items()})
-        return {f"own-{name}": _scores(trainer.evaluate(self._splits()[name])) for name in ("val", "test")}
+        return {f"own-{name}": scores_of(trainer.evaluate(self._splits()[name])) for name in ("val", "test")}
 
     def _keep(self, run: str, trainer: LocalTrainer, received: PeftState) -> None:
         personal = self.learner.kept() | {
@@ -277,10 +288,7 @@ class SiteWorker:
         return {"train": self.data.train, "val": self.data.val, "test": self.data.test}
 
 
-def _scores(evaluation: Evaluation) -> Scores:
-    return Scores(
-        samples=evaluation.samples,
-        loss=evaluation.loss,
-        metrics=evaluation.metrics,
-        confusion=[int(count) for count in evaluation.confusion.ravel()],
-    )
+def _check_run(run: str) -> None:
+    """A run's name becomes a path here. Raises ContractError where it is no plain name."""
+    if not run or run == ".." or Path(run).name != run:
+        raise ContractError("the run's name is not a plain name")

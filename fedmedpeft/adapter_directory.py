@@ -7,6 +7,7 @@ from pathlib import Path, PurePath
 from fedmedpeft.adapter_file import AdapterConfig
 from fedmedpeft.atomic_file import write_atomically
 from fedmedpeft.backbones import EMBEDDED
+from fedmedpeft.components import ComponentSpec, Value, parse_spec
 from fedmedpeft.exchange import PeftState
 from fedmedpeft.hf_adapter import HfFormatError, write_hf_adapter
 from fedmedpeft.hf_models import classifier_for
@@ -44,10 +45,11 @@ def readme(saved: AdapterConfig, reason: str) -> str:
     personal = (
         f"\nParts that stayed at the sites and are not in it: {', '.join(saved.personal)}." if saved.personal else ""
     )
+    remarks = f"\nOf the backbone: {'; '.join(backbone.remarks)}." if backbone.remarks else ""
     synthetic = "\n**Trained on generated images: for tests and demonstrations only.**\n" if saved.synthetic else ""
     return f"""# Adapter{f" of run {saved.run}" if saved.run else ""}
 {synthetic}
-Method `{saved.method}` in backbone `{shown(backbone.name)}`, fingerprint `{saved.fingerprint}`.{personal}
+Method `{saved.method}` in backbone `{shown(backbone.name)}`, fingerprint `{saved.fingerprint}`.{remarks}{personal}
 Research software: not a medical device, and not for decisions about patients.
 
 | output | class |
@@ -60,7 +62,7 @@ Research software: not a medical device, and not for decisions about patients.
 import fedmedpeft
 
 learner = fedmedpeft.load("DIRECTORY OF THIS FILE")  # uint8 images [B, 3, S, S] -> logits [B, C]
-```
+{_reading(saved)}```
 
 It checks the backbone's fingerprint. `fedmedpeft merge` makes a plain checkpoint of it where the method allows that.
 
@@ -75,7 +77,24 @@ Images: RGB, {preprocessing.image_size} x {preprocessing.image_size} pixels ({pr
 
 def shown(backbone: str) -> str:
     """A backbone's name without the directories of the machine that it was on."""
-    return PurePath(backbone).name if PurePath(backbone).is_absolute() else backbone
+    if "(" not in backbone or PurePath(backbone).is_absolute():
+        return str(_without_directories(backbone))
+    spec = parse_spec(backbone)
+    return str(ComponentSpec(spec.name, {key: _without_directories(value) for key, value in spec.options.items()}))
+
+
+def _reading(saved: AdapterConfig) -> str:
+    """How what is said of an image is given to the model; empty where it reads images alone."""
+    length = getattr(saved.backbone.architecture, "text_length", 0)
+    if not length:
+        return ""
+    return f"""text = learner.backbone.tokenizer.encode(["is there a fracture?"], {length})  # one for each image
+logits = learner(images, text)
+"""
+
+
+def _without_directories(value: Value) -> Value:
+    return PurePath(value).name if isinstance(value, str) and PurePath(value).is_absolute() else value
 
 
 def _hugging_face(saved: AdapterConfig) -> str:

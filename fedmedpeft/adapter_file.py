@@ -24,7 +24,9 @@ from fedmedpeft.exchange.manifest import Manifest, Part, TensorSpec
 from fedmedpeft.exchange.peft_state import PeftState
 
 FORMAT: Final = "fedmedpeft-adapter"
-FORMAT_VERSION: Final = 2
+FORMAT_VERSION: Final = 3
+READABLE: Final = (2, 3)
+"""Version 2 is the same without a task: all its adapters are classifiers."""
 TENSORS_FILE, CONFIG_FILE = "fedmedpeft_adapter.safetensors", "fedmedpeft_adapter.json"
 HF_CONFIG_FILE = "adapter_config.json"
 """The name in Hugging Face's format; version 1 of this one used it too."""
@@ -45,6 +47,7 @@ class AdapterConfig(BaseModel):
 
     Attributes:
         method: composition as configured, such as ``lora(rank=8)``.
+        task: what it was trained for, such as ``vqa``.
         personal: parts that stayed at the sites and are not in this file.
         classes: names in the order of the head's outputs.
         backbone: name, architecture and preprocessing.
@@ -62,8 +65,9 @@ class AdapterConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Literal["fedmedpeft-adapter"] = FORMAT
-    format_version: Literal[2] = FORMAT_VERSION
+    format_version: Literal[2, 3] = FORMAT_VERSION
     method: str
+    task: str = "classification"
     personal: tuple[str, ...] = ()
     classes: tuple[str, ...]
     backbone: BackboneRecord
@@ -92,6 +96,7 @@ def save_adapter(
     *,
     method: str,
     classes: tuple[str, ...],
+    task: str = "classification",
     backbone: BackboneRecord,
     fingerprint: str,
     backbone_revision: str = "",
@@ -103,6 +108,7 @@ def save_adapter(
     """Write both files, each atomically; see :class:`AdapterConfig` for the arguments."""
     config = AdapterConfig(
         method=method,
+        task=task,
         personal=personal,
         classes=classes,
         backbone=backbone,
@@ -179,10 +185,11 @@ def _read_config(path: Path) -> AdapterConfig:
     if content.get("format") != FORMAT:
         raise ConfigError(f"Adapter: '{path}' was not written by fedmedpeft; expected format='{FORMAT}'.")
     version = content.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in READABLE:
+        writer, readable = content.get("fedmedpeft", "unknown"), " or ".join(map(str, READABLE))
         raise ConfigError(
             f"Adapter: '{path}' has format_version={version!r}; this fedmedpeft ({__version__}) reads "
-            f"format_version={FORMAT_VERSION}. Use the version that wrote it: {content.get('fedmedpeft', 'unknown')}."
+            f"format_version={readable}. Use the version that wrote it: {writer}."
         )
     try:
         return AdapterConfig.model_validate(content)

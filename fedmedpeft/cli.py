@@ -17,6 +17,7 @@ _ROOMS = {
     "methods": "simulations.cli",
     "estimate": "simulations.cli",
     "partition": "simulations.cli",
+    "knowledge": "simulations.knowledge_cli",
     "evaluate": "simulations.cli",
     "merge": "simulations.cli",
     "compare": "simulations.cli",

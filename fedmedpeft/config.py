@@ -36,7 +36,9 @@ class RunConfig(BaseModel):
         "local-only", description="references trained beside a federated run, at the same number of local steps"
     )
 
-    backbone: str = Field("embedded", description="'embedded', a local directory, or a Hugging Face name")
+    backbone: str = Field(
+        "embedded", description="'embedded', a directory, a Hugging Face name, or meter(vision=..., text=...) of such"
+    )
     backbone_revision: str = Field("", description="commit of a Hugging Face repository")
     backbone_fingerprint: str = Field("", description="expected fingerprint; empty: the one that most sites have")
     image_size: int = Field(0, ge=0, description="pixels a side; 0: the backbone's own")
@@ -52,6 +54,12 @@ class RunConfig(BaseModel):
     start_from: str = Field(
         "",
         description="directory of an adapter that every site starts from: an earlier run's, or a Hugging Face LoRA",
+    )
+
+    task: str = Field("classification", description="what is learnt: classification, vqa, retrieval or generation")
+    knowledge: str = Field(
+        "",
+        description="medical knowledge beside each text, for a backbone that reads texts: open(path=...); empty: none",
     )
 
     data: str = Field(
@@ -153,7 +161,14 @@ class RunConfig(BaseModel):
             raise ValueError(
                 f"val-fraction={self.val_fraction} and test-fraction={self.test_fraction} leave nothing to train on"
             )
-        parse_spec(self.strategy), parse_spec(self.partition), parse_spec(self.data)
+        for text in (
+            self.strategy,
+            self.partition,
+            self.data,
+            self.task,
+            *([self.knowledge] if self.knowledge else []),
+        ):
+            parse_spec(text)
         if self.sites and self.mode == "federated" and self.min_sites > self.sites:
             raise ValueError(f"min-sites={self.min_sites} is more than sites={self.sites}; lower it or add sites")
         if self.run_name and (self.run_name == ".." or Path(self.run_name).name != self.run_name):

@@ -28,6 +28,7 @@ from fedmedpeft.methods.hf_peft import HfPeft
 from fedmedpeft.methods.hf_peft_layers import ADAPTER, carrier, copied, quietly, trained_parameters
 from fedmedpeft.methods.lora import Lora
 from fedmedpeft.methods.targets import NORMS, PROJECTIONS, roles_of
+from fedmedpeft.tasks import Classification, build_task
 
 HF_TENSORS_FILE = "adapter_model.safetensors"
 _CPU = torch.device("cpu")
@@ -70,6 +71,8 @@ def write_hf_adapter(directory: Path, saved: AdapterConfig, state: PeftState) ->
 
 def hf_adapter(saved: AdapterConfig, state: PeftState) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """peft's configuration as plain values, and its tensors by its names. Raises HfFormatError."""
+    if build_task(saved.task).name != Classification.name:
+        raise HfFormatError(f"no model of transformers has the head of task '{saved.task}'")
     family = saved.backbone.architecture.family
     classifier = classifier_for(family)
     if classifier is None:

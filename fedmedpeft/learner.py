@@ -15,8 +15,8 @@ from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange.manifest import Manifest, Part, TensorSpec
 from fedmedpeft.exchange.peft_state import PeftState
 from fedmedpeft.methods import METHODS, Initialiser, Method, Rotation
-from fedmedpeft.tasks import Classification
-from fedmedpeft.tasks.classification import new_head
+from fedmedpeft.tasks import Task, build_task
+from fedmedpeft.text import Text
 
 HEAD = "head"
 
@@ -48,20 +48,21 @@ class Learner(nn.Module):
     Args:
         backbone: taken over and changed in place.
         method: composition, such as ``lora+vpt-deep``.
-        task: gives the number of outputs and the loss.
+        task: gives the head and the loss.
         seed: of every new parameter.
 
     Raises:
-        ConfigError: an unknown method or option, or one that the backbone cannot have.
+        ConfigError: an unknown method or option, or one that the backbone or the task cannot have.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, backbone: Backbone, method: str, task: Classification, seed: int) -> None:
+    def __init__(self, backbone: Backbone, method: str, task: Task, seed: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.task = task
+        task.check_backbone(backbone)
         device = next(iter(backbone.original_parameters().values())).device
         init = Initialiser(seed, device)
         methods = [(spec.name, METHODS.build(spec)) for spec in parse_composition(method)]
@@ -73,6 +74,8 @@ class Learner(nn.Module):
                 first = Trainable(parameter, (name,), built.learning_rate)
                 trainables[key] = replace(known, owners=(*known.owners, name)) if known else first
         self.head = self._make_head(methods, init, trainables)
+        if not trainables:
+            raise ConfigError(f"method='{method}' trains a head alone; task='{task.name}' has none. Choose another.")
         _refuse_idle(method, trainables, backbone.hidden())
         for trainable in trainables.values():
             trainable.parameter.requires_grad_(True)
@@ -87,7 +90,7 @@ class Learner(nn.Module):
     def _make_head(
         self, methods: Sequence[tuple[str, Method]], init: Initialiser, trainables: dict[str, Trainable]
     ) -> nn.Module:
-        """The head of the one method that brings its own, or a linear one; what it trains joins ``trainables``."""
+        """The head of the one method that brings its own, or the task's; what it trains joins ``trainables``."""
         own = {}
         for name, built in methods:
             made = built.make_head(self.backbone, self.task.classes, init)
@@ -97,13 +100,16 @@ class Learner(nn.Module):
                 trainables.update({key: Trainable(parameter, (name,), rate) for key, parameter in made[1].items()})
         if len(own) > 1:
             raise ConfigError(f"method: {' and '.join(own)} each bring a head of their own. Keep one of them.")
+        if own and not self.task.replaceable_head:
+            raise ConfigError(
+                f"method='{next(iter(own))}' brings a head of its own, in which task='{self.task.name}' cannot be "
+                "learnt. Choose another method, or task='classification'."
+            )
         if own:
             return next(iter(own.values()))[0]
-        weight = init.normal("head.weight", self.task.outputs, self.backbone.feature_size, std=0.02)
-        bias = init.zeros(self.task.outputs)
-        trainables["head.weight"] = Trainable(weight, (HEAD,), 0.0)
-        trainables["head.bias"] = Trainable(bias, (HEAD,), 0.0)
-        return new_head(self.backbone.feature_size, self.task.outputs, weight, bias)
+        head, parameters = self.task.make_head(self.backbone, init)
+        trainables.update({key: Trainable(parameter, (HEAD,), 0.0) for key, parameter in parameters.items()})
+        return head
 
     def manifest(self, without: Iterable[str] = ()) -> Manifest:
         """Names and shapes of the exchanged tensors; ``without`` leaves out owners whose tensors stay at the site.
@@ -157,16 +163,21 @@ class Learner(nn.Module):
             for parameter in resting:
                 parameter.requires_grad_(True)
 
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 images [B, 3, S, S] -> features [B, d]."""
-        pixels = (images.to(self.mean.device).float() / 255 - self.mean) / self.std
-        feature: torch.Tensor = self.backbone(pixels)
+    def pixels(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 images [B, 3, S, S] as the backbone wants them: normalised, and on its device."""
+        return (images.to(self.mean.device).float() / 255 - self.mean) / self.std
+
+    def features(self, images: torch.Tensor, text: Text | None = None, knowledge: Text | None = None) -> torch.Tensor:
+        """uint8 images [B, 3, S, S], and texts [B] where the backbone reads them -> features [B, d]."""
+        device = self.mean.device
+        read = None if text is None else text.to(device), None if knowledge is None else knowledge.to(device)
+        feature: torch.Tensor = self.backbone(self.pixels(images), *read)
         return feature
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """uint8 images [B, 3, S, S] -> logits [B, C]."""
-        logits: torch.Tensor = self.head(self.features(images))
-        return logits
+    def forward(self, images: torch.Tensor, text: Text | None = None, knowledge: Text | None = None) -> torch.Tensor:
+        """uint8 images [B, 3, S, S], and texts [B] where the backbone reads them -> the head's outputs [B, C]."""
+        outputs: torch.Tensor = self.head(self.features(images, text, knowledge))
+        return outputs
 
 
 class UnsuitableBackbone(ConfigError):  # noqa: N818 - it names what is wrong
@@ -181,8 +192,16 @@ class UnsuitableBackbone(ConfigError):  # noqa: N818 - it names what is wrong
 
 
 def _insert(name: str, method: Method, backbone: Backbone, init: Initialiser) -> dict[str, nn.Parameter]:
+    parts = method.options.parts
+    for part in parts:
+        if part not in backbone.parts:
+            known = ", ".join(backbone.parts)
+            raise ConfigError(
+                f"method='{name}(where={part})': backbone '{backbone.record.name}' has no network '{part}', only {known}."
+            )
     try:
-        return method.insert(backbone, init)
+        with backbone.within(parts or backbone.parts):
+            return method.insert(backbone, init)
     except MissingPlace as missing:
         raise UnsuitableBackbone(name, backbone.record, missing) from None
 
@@ -225,17 +244,24 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def build_learner(config: RunConfig, classes: Sequence[str]) -> Learner:
-    """Load the configured backbone and make the learner. Raises ConfigError as the parts do."""
-    backbone = load_backbone(
+def build_learner(config: RunConfig, classes: Sequence[str], backbone: Backbone | None = None) -> Learner:
+    """The configured learner, around ``backbone`` where it is loaded already. Raises ConfigError as the parts do."""
+    task = build_task(config.task, classes)
+    return Learner(backbone or load_configured(config), config.method, task, config.seed)
+
+
+def load_configured(config: RunConfig) -> Backbone:
+    """The configured backbone, nothing inserted yet. Raises ConfigError as :func:`load_backbone` does."""
+    return load_backbone(
         config.backbone,
         revision=config.backbone_revision,
         image_size=config.image_size,
         device=resolve_device(config.device),
     )
-    return Learner(backbone, config.method, Classification(tuple(classes)), config.seed)
 
 
-def learner_skeleton(record: BackboneRecord, method: str, classes: Sequence[str]) -> Learner:
+def learner_skeleton(
+    record: BackboneRecord, method: str, classes: Sequence[str], task: str = "classification"
+) -> Learner:
     """A learner without weights, for counting and for the server's contract."""
-    return Learner(skeleton(record), method, Classification(tuple(classes)), seed=0)
+    return Learner(skeleton(record), method, build_task(task, classes), seed=0)

@@ -8,11 +8,12 @@ from fedmedpeft.adapter_file import read_adapter
 from fedmedpeft.backbones import load_backbone
 from fedmedpeft.components import ConfigError
 from fedmedpeft.learner import Learner, resolve_device
-from fedmedpeft.tasks import Classification
+from fedmedpeft.tasks import build_task
 
 
 def load_learner(directory: Path | str, backbone: str | None = None, device: str = "auto") -> Learner:
-    """The fine-tuned model of a run, ready to evaluate: uint8 images [B, 3, S, S] -> logits [B, C].
+    """The fine-tuned model of a run, ready to evaluate: uint8 images [B, 3, S, S], and the text of each where the
+    backbone reads texts (:class:`fedmedpeft.text.Text`) -> outputs [B, C].
 
     Parts that stayed personal at the sites are not in the adapter; they start as in a run
     without ``start-from``.
@@ -43,7 +44,8 @@ def load_learner(directory: Path | str, backbone: str | None = None, device: str
             f"The adapter belongs to a backbone with fingerprint {saved.config.fingerprint[:12]}, but '{name}' has "
             f"{frozen.fingerprint[:12]}. Give the backbone that the run used."
         )
-    learner = Learner(frozen, saved.config.method, Classification(saved.config.classes), saved.config.seed)
+    task = build_task(saved.config.task, saved.config.classes)
+    learner = Learner(frozen, saved.config.method, task, saved.config.seed)
     manifest = learner.manifest(without=saved.config.personal)
     if manifest != saved.state.manifest:
         raise ConfigError(

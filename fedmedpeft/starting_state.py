@@ -17,6 +17,7 @@ from fedmedpeft.config import RunConfig
 from fedmedpeft.hf_import import read_hf_lora
 from fedmedpeft.learner import HEAD, Learner
 from fedmedpeft.methods import METHODS
+from fedmedpeft.tasks import build_task
 
 _log = logging.getLogger("fedmedpeft.site")
 
@@ -32,7 +33,30 @@ def adapter_in(path: Path) -> Path:
     for directory in (path, path / "adapter"):
         if is_adapter(directory):
             return directory
-    raise ConfigError(f"start-from='{path}': no adapter there. Give a run's directory or its adapter/, at every site.")
+    raise ConfigError(
+        f"start-from='{path}': no adapter there. Give a run's directory or its adapter/, at every site "
+        "(and at the server, where the sites would else agree on classes)."
+    )
+
+
+def given_classes(config: RunConfig) -> tuple[str, ...] | None:
+    """Classes that a configuration names where the federation would else agree on them.
+
+    They are those of a list that the task has as an option, or of the adapter to start from where it is of the same
+    task: its head is of no use over others.
+
+    Raises:
+        ConfigError: the list or the adapter cannot be read.
+    """
+    task = build_task(config.task)
+    given = task.given_classes()
+    if given is not None or not config.start_from:
+        return given
+    directory = adapter_in(Path(config.start_from))
+    if not (directory / CONFIG_FILE).is_file():
+        return None
+    saved = read_adapter(directory).config
+    return saved.classes if build_task(saved.task).name == task.name else None
 
 
 def load_start(learner: Learner, config: RunConfig) -> None:
@@ -85,7 +109,8 @@ def _ours(directory: Path, learner: Learner, config: RunConfig) -> Arrays:
             f"seed={saved.config.seed}."
         )
     tensors = dict(saved.state.tensors())
-    if saved.config.classes != learner.task.classes:
+    task = build_task(saved.config.task)
+    if (task.name, saved.config.classes) != (learner.task.name, learner.task.classes):
         _log.warning("The head starts anew: the adapter's classes are %s", ", ".join(saved.config.classes))
         bound = {HEAD, *(name for name in adapter if METHODS.build(_spec(saved.config.method, name)).class_bound)}
         heads = {name for name, trainable in learner.trainables.items() if trainable.owner in bound}

@@ -22,7 +22,7 @@ _DIRECTORY = Path("runs")
 
 @runs.command("list")
 def list_runs(runs_dir: _RunsDir = _DIRECTORY, as_json: _AsJson = False) -> None:
-    """One line per run: method, data, rounds, test balanced accuracy, gain over training alone, and traffic.
+    """One line per run: method, data, rounds, test score, gain over training alone, and traffic.
 
     Example: fedmedpeft runs list --runs-dir runs
     """
@@ -30,12 +30,12 @@ def list_runs(runs_dir: _RunsDir = _DIRECTORY, as_json: _AsJson = False) -> None
     if as_json:
         typer.echo(json.dumps(found, indent=2))
         return
-    columns = ("name", "method", "data", "rounds", "mean", "worst", "gain", "MB")
+    columns = ("name", "method", "data", "metric", "rounds", "mean", "worst", "gain", "MB")
     rows = [
-        [*(str(run[key]) for key in columns[:4]), *(_number(run[key], sign=key == "gain") for key in columns[4:])]
+        [*(str(run[key]) for key in columns[:5]), *(_number(run[key], sign=key == "gain") for key in columns[5:])]
         for run in found
     ]
-    _table("Test balanced accuracy (mean of the sites, worst site), gain over training alone", columns, rows, text=3)
+    _table("Test scores (mean of the sites, worst site), gain over training alone", columns, rows, text=4)
 
 
 @runs.command("show")
@@ -54,7 +54,8 @@ def show_run(
         typer.echo(json.dumps(summary, indent=2))
         return
     rounds = _rows(path / "rounds.csv")
-    columns = ("round", "outcome", "val_loss", "val_balanced_accuracy", "worst_site", "bytes_up", "bytes_down")
+    scores = [column for column in (rounds[0] if rounds else {}) if column.startswith("val_")]
+    columns = ("round", "outcome", *scores, "worst_site", "bytes_up", "bytes_down")
     shown = [[_short(row.get(column, "")) for column in columns] for row in rounds]
     _table(f"Rounds of {path.name}", [column.replace("_", " ") for column in columns], shown, text=2)
     if not summary:
@@ -105,6 +106,7 @@ def _overview(path: Path) -> dict[str, Any]:
         "name": path.name,
         "method": config["method"],
         "data": config["data"],
+        "metric": summary.get("metric", "-").replace("_", " "),
         "rounds": config["rounds"],
         "completed": bool(summary),
         "mean": best.get("mean"),

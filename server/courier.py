@@ -59,7 +59,7 @@ class Courier:
         timeout: seconds for a round.
         say: told when sites keep the others waiting.
         names: node to site name, once known.
-        traffic: per phase (``join``, ``references``, ``rounds``, ``final``).
+        traffic: per phase (``answers``, ``join``, ``references``, ``rounds``, ``final``).
     """
 
     grid: Grid

@@ -75,7 +75,7 @@ class _Run:
                 f"strategy='{self.config.strategy}' needs {least} sites to do what its name says, "
                 f"{len(joined.federation.sites)} take part. Choose another strategy or other options, or add sites."
             )
-        references = train_references(self.courier, self.config, joined.federation, self.say)
+        references = train_references(self.courier, self.config, self.directory.name, joined.federation, self.say)
         self.directory.write_references(references)
         if joined.state is not None:
             self._federate(strategy, least, joined.federation, joined.state, first_row, references)
@@ -153,6 +153,7 @@ class _Run:
             directory,
             state,
             method=self.config.method,
+            task=str(federation.task.spec),
             personal=self.config.personal_parts,
             backbone_revision=self.config.backbone_revision,
             seed=self.config.seed,

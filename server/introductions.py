@@ -10,6 +10,8 @@ from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange import ContractError, JoinReply, JoinRequest, PeftState
 from fedmedpeft.exchange import flower as wire
 from fedmedpeft.site_names import RULE, is_site_name
+from fedmedpeft.tasks import build_task
+from server.agreement import agree_on_classes
 from server.courier import Answer, Courier
 from server.errors import FederationError, safe_reason
 from server.joining import Federation, LeftOut, agree
@@ -28,15 +30,17 @@ def join(courier: Courier, config: RunConfig, run: str, nodes: Sequence[int]) ->
     """Ask every node to introduce itself; check, and fetch the initial state (federated runs only).
 
     Raises:
-        ConfigError: the configured backbone or method cannot be used.
-        FederationError: too few sites agree.
+        ConfigError: the configured backbone, method or list of answers cannot be used.
+        FederationError: too few sites agree, or there are no classes to agree on.
     """
     backbone = load_record(config.backbone, revision=config.backbone_revision, image_size=config.image_size)
-    federated = config.mode == "federated"
-    asked = {flag: JoinRequest(run, flag) for flag in (False, True)}
+    federated, task = config.mode == "federated", build_task(config.task)
+    classes = agree_on_classes(courier, config, task, run, nodes)
+    sent = None if classes is None else "\n".join(classes)
+    asked = {flag: JoinRequest(run, flag, sent) for flag in (False, True)}
     answers = courier.ask("join", wire.JOIN, {node: asked[federated and node == nodes[0]] for node in nodes})
     replies, left_out = read_replies(answers)
-    federation = agree(replies, config, backbone, left_out)
+    federation = agree(replies, config, backbone, left_out, classes)
     courier.names.update({site.node: site.name for site in federation.sites})
     state = fetch_initial_state(courier, federation, replies, asked[True]) if federated else None
     return Joined(federation, state, answers)

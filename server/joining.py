@@ -12,6 +12,7 @@ from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange import Contract, JoinReply, Manifest
 from fedmedpeft.learner import learner_skeleton
 from fedmedpeft.methods import Rotation
+from fedmedpeft.tasks import Task, build_task
 from server.errors import FederationError, safe_reason
 
 SPLITS = ("train", "val", "test")
@@ -43,7 +44,7 @@ class Federation:
     Args:
         sites: by name.
         left_out: who takes no part, and why.
-        classes: in the order of their indices.
+        task: over the run's classes.
         synthetic: whether any site's images are procedural.
         fingerprint: of the backbone.
         backbone: its record.
@@ -52,11 +53,12 @@ class Federation:
         state_hash: of the initial state.
         partition_hash: of the partition that most sites made; empty where sites have only their own data.
         full_nbytes: size of all parameters, as full fine-tuning would exchange them.
+        shares_images: whether any site tests on images that it trains on.
     """
 
     sites: tuple[Site, ...]
     left_out: tuple[LeftOut, ...]
-    classes: tuple[str, ...]
+    task: Task
     synthetic: bool
     fingerprint: str
     backbone: BackboneRecord
@@ -65,23 +67,37 @@ class Federation:
     state_hash: str
     partition_hash: str
     full_nbytes: int
+    shares_images: bool
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """In the order of their indices."""
+        return self.task.classes
 
 
 def agree(
-    replies: Mapping[int, JoinReply], config: RunConfig, backbone: BackboneRecord, left_out: Sequence[LeftOut]
+    replies: Mapping[int, JoinReply],
+    config: RunConfig,
+    backbone: BackboneRecord,
+    left_out: Sequence[LeftOut],
+    agreed: tuple[str, ...] | None = None,
 ) -> Federation:
     """Keep the sites that agree on classes, manifest, backbone and initial state.
+
+    Args:
+        replies: introductions by node.
+        config: of the run.
+        backbone: its record.
+        left_out: who is out already.
+        agreed: the classes, where they were agreed on before and sent to the sites.
 
     Raises:
         FederationError: as many sites for one thing as for another, or fewer than ``min-sites`` left.
     """
     circle = _Circle(dict(replies), list(left_out))
     _require(circle, config)
-    circle.keep(lambda reply: reply.classes, circle.most(lambda reply: reply.classes, "the classes"), "list of classes")
-    names = tuple(next(iter(circle.replies.values())).classes.split("\n"))
-    if len(set(names)) != len(names) or not all(name.isprintable() and name for name in names):
-        raise FederationError(f"The sites' classes {names} hold an empty, a repeated or an unprintable name.")
-    manifest, rotation = exchanged(config, backbone, names)
+    task = _task(circle, config, agreed)
+    manifest, rotation = exchanged(config, backbone, task.classes)
     circle.keep(lambda reply: reply.manifest_hash, manifest.hash, "manifest of its PEFT state")
     _require(circle, config)
     fingerprint = config.backbone_fingerprint or circle.most(lambda r: r.fingerprint, "the backbone's fingerprint")
@@ -94,7 +110,7 @@ def agree(
     return Federation(
         sites=tuple(sorted(sites, key=lambda site: site.name)),
         left_out=tuple(sorted(circle.left_out, key=lambda left: left.name)),
-        classes=names,
+        task=task,
         synthetic=any(reply.synthetic for reply in circle.replies.values()),
         fingerprint=fingerprint,
         backbone=backbone,
@@ -102,8 +118,22 @@ def agree(
         rotation=rotation,
         state_hash=state_hash,
         partition_hash=Counter(reply.partition_hash for reply in circle.replies.values()).most_common(1)[0][0],
-        full_nbytes=learner_skeleton(backbone, "full", names).manifest().nbytes,
+        full_nbytes=learner_skeleton(backbone, "full", task.classes, config.task).manifest().nbytes,
+        shares_images=any(reply.shares_images for reply in circle.replies.values()),
     )
+
+
+def _task(circle: _Circle, config: RunConfig, agreed: tuple[str, ...] | None) -> Task:
+    """The task over the classes that were agreed on, or that most sites' data has."""
+    # Classes that were sent need no majority: a site that refused them did not introduce itself.
+    circle.keep(lambda reply: reply.classes, circle.most(lambda reply: reply.classes, "the classes"), "list of classes")
+    if agreed is not None:
+        return build_task(config.task, agreed)
+    task = build_task(config.task)
+    names = tuple(next(iter(circle.replies.values())).classes.split("\n"))
+    if task.classes_from == "data" and (len(set(names)) != len(names) or not all(n.isprintable() and n for n in names)):
+        raise FederationError(f"The sites' classes {names} hold an empty, a repeated or an unprintable name.")
+    return task.of_data(names)
 
 
 def _site(node: int, reply: JoinReply) -> Site:
@@ -117,7 +147,7 @@ def exchanged(config: RunConfig, backbone: BackboneRecord, classes: Sequence[str
     Raises:
         ConfigError: an unknown method or option, or nothing is left to exchange.
     """
-    learner = learner_skeleton(backbone, config.method, classes)
+    learner = learner_skeleton(backbone, config.method, classes, config.task)
     manifest = learner.manifest(without=config.personal_parts)
     if not manifest.tensors:
         raise ConfigError(f"personal='{config.personal}' leaves nothing to exchange with method='{config.method}'.")

@@ -6,14 +6,15 @@ import math
 from pathlib import PurePath
 from typing import Any
 
+from fedmedpeft.adapter_directory import shown
+from fedmedpeft.adapter_file import CONFIG_FILE
 from fedmedpeft.components import ComponentSpec, parse_spec
 from server.tables import score_lines, traffic_lines
 
+_SHOWN = 30
 SYNTHETIC_WARNING = "SYNTHETIC DATA: figures say nothing about patients."
-
-
 _OPENING = {
-    "federated": "An adapter for a frozen image backbone, trained by several sites together; no image left its site.",
+    "federated": "An adapter for a frozen backbone, trained by several sites together; no image left its site.",
     "local-only": "A reference: every site trained alone. There is no adapter.",
     "pooled": "A reference: trained on the data of all sites in one place. There is no adapter.",
 }
@@ -44,10 +45,12 @@ def _facts(summary: dict[str, Any], fingerprint: str) -> str:
     exchanged, per_round = summary["exchanged_parameters"], summary["exchanged_per_round"]
     in_turn = f", {per_round:,} of them in a round" if per_round < exchanged else ""
     rows = {
-        "Backbone": f"{PurePath(summary['backbone']).name}, fingerprint `{fingerprint}`",
+        "Backbone": f"{shown(summary['backbone'])}, fingerprint `{fingerprint}`",
+        "Task": f"`{_public(summary['task'])}`",
         "Method": f"`{summary['method']}`, {exchanged:,} exchanged parameters{in_turn}",
         "Kept at the sites": personal,
-        "Classes": ", ".join(summary["classes"]),
+        "Classes": _some(summary["classes"]),
+        **({"Knowledge": f"`{_public(summary['knowledge'])}`"} if summary["knowledge"] else {}),
         "Training": f"{summary['rounds']} rounds of {summary['local_steps']} local steps, `{summary['strategy']}`",
         "Sites": str(len(summary["sites"])),
     }
@@ -70,7 +73,7 @@ def _comparison(summary: dict[str, Any]) -> str:
 def _gains(gains: dict[str, float]) -> str:
     known = {site: gain for site, gain in gains.items() if math.isfinite(gain)}
     if not known:
-        return "no site has test images to compare on."
+        return "no site has a test split to compare on."
     lost = [f"{site} ({gain:+.3f})" for site, gain in known.items() if gain < 0]
     text = f"{sum(gain > 0 for gain in known.values())} of {len(known)} sites gain."
     return f"{text} Sites that lose by taking part: {', '.join(lost)}." if lost else f"{text} None loses."
@@ -89,7 +92,7 @@ def _data(summary: dict[str, Any]) -> str:
 
 def _limits(summary: dict[str, Any]) -> str:
     points = [
-        "Each figure comes from one run with one seed and from the sites' own test images.",
+        f"Each figure comes from one run with one seed and from the sites' own test {summary['unit']}.",
         "Test images come from the same sites as the training images: nothing is known of other hospitals or devices.",
         "The updates that sites sent carry information about their images. No differential privacy was applied.",
         "This is not a medical device. Nothing here was validated for clinical use.",
@@ -99,6 +102,13 @@ def _limits(summary: dict[str, Any]) -> str:
     if summary["personal"]:
         points.append(f"The adapter lacks {', '.join(summary['personal'])}: these parts stayed at the sites.")
     return "\n".join(f"- {point}" for point in points)
+
+
+def _some(names: list[str]) -> str:
+    """Names for a table; of very many the first few."""
+    if len(names) <= _SHOWN:
+        return ", ".join(names) or "none"
+    return f"{', '.join(names[:_SHOWN])} and {len(names) - _SHOWN} more, which adapter/{CONFIG_FILE} lists"
 
 
 def _public(component: str) -> str:

@@ -6,12 +6,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 from flwr.app import RecordDict
 
 from fedmedpeft.exchange import Contract, ContractError, PeftState, Scores, VisitReply
 from fedmedpeft.exchange import flower as wire
-from fedmedpeft.tasks import metrics_of_confusion
+from fedmedpeft.tasks import Task
 from server.courier import Answer
 from server.errors import safe_reason
 
@@ -26,10 +25,10 @@ class Expected:
 
     Args:
         site: its name, as joined.
-        samples: its images per split, as joined.
+        samples: per split, as joined.
         round: the round asked for.
         last: whether only an evaluation was asked for.
-        classes: how many.
+        task: knows what counts can be.
         contract: of the PEFT state.
         sent_hash: hash of the state that was sent.
     """
@@ -38,7 +37,7 @@ class Expected:
     samples: Mapping[str, int]
     round: int
     last: bool
-    classes: int
+    task: Task
     contract: Contract
     sent_hash: str
 
@@ -73,40 +72,41 @@ def vet_visit(answer: Answer, expected: Expected) -> Vetted:
     if missing:
         raise Quarantined(f"sends no scores of {' and '.join(missing)}")
     held = {f"{owner}{split}": expected.samples[split] for owner in ("", "own-") for split in wanted}
-    scores = vet_scores(reply.before, expected.classes, held)
+    scores = vet_scores(reply.before, expected.task, held)
     return Vetted(reply, scores, None if expected.last else _vet_update(reply, expected))
 
 
-def vet_scores(scores: Mapping[str, Scores], classes: int, held: Mapping[str, int]) -> dict[str, Scores]:
-    """Scores whose counts add up. All metrics but AUROC, which needs more than counts, are computed anew from them.
+def vet_scores(scores: Mapping[str, Scores], task: Task, held: Mapping[str, int]) -> dict[str, Scores]:
+    """Scores whose counts add up. Metrics are computed anew from them, but for those that need more than counts.
 
     Args:
-        held: images by what may be scored, as the sites joined with them: nobody can weigh more than it has.
+        task: of the run.
+        held: samples by what may be scored, as the sites joined with them: nobody can weigh more than it has.
 
     Raises:
-        Quarantined: counts that do not fit the classes or the number of samples, or a loss that is not finite.
+        Quarantined: counts that do not fit the task or the number of samples, or a loss that is not finite.
     """
     vetted = {}
     for split, score in scores.items():
         if split not in held:
             raise Quarantined(f"scores '{safe_reason(split)}', which was not asked for")
         if score.samples != held[split]:
-            raise Quarantined(f"scores {score.samples} images of '{split}', joined with {held[split]}")
-        if len(score.confusion) != classes**2 or min(score.confusion) < 0 or sum(score.confusion) != score.samples:
-            raise Quarantined(f"confusion counts of '{safe_reason(split)}' do not fit {score.samples} samples")
+            raise Quarantined(f"scores {score.samples} {task.unit} of '{split}', joined with {held[split]}")
+        try:
+            task.vet(score.counts, score.samples)
+        except ValueError:
+            raise Quarantined(f"counts of '{safe_reason(split)}' do not fit {score.samples} samples") from None
         if score.samples and not math.isfinite(score.loss):
             raise Quarantined(f"loss of '{safe_reason(split)}' is not finite")
-        vetted[split] = Scores(score.samples, score.loss, _metrics(score), score.confusion)
+        vetted[split] = Scores(score.samples, score.loss, _metrics(score, task), score.counts)
     return vetted
 
 
-def _metrics(score: Scores) -> dict[str, float]:
+def _metrics(score: Scores, task: Task) -> dict[str, float]:
     if not score.samples:
         return {}
-    size = math.isqrt(len(score.confusion))
-    metrics = metrics_of_confusion(np.array(score.confusion, dtype=np.int64).reshape(size, size))
-    auroc = score.metrics.get("auroc", math.nan)
-    return metrics | ({"auroc": auroc} if 0 <= auroc <= 1 else {})
+    claims = {name: score.metrics.get(name, math.nan) for name in task.claimed}
+    return task.metrics_of_counts(score.counts) | {name: value for name, value in claims.items() if 0 <= value <= 1}
 
 
 def _decoded(content: RecordDict) -> VisitReply:

@@ -6,13 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from fedmedpeft.exchange import Scores
-from fedmedpeft.tasks import metrics_of_confusion
-
-PRIMARY = "balanced_accuracy"
-"""The metric that the tables show."""
+from fedmedpeft.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -54,18 +49,16 @@ class RoundRecord:
 
     @property
     def loss(self) -> float:
-        """Mean loss over all images of all sites."""
+        """Mean loss over all samples of all sites."""
         return mean_loss(list(self.scores.values()))
 
-    @property
-    def metric(self) -> float:
-        """Mean over sites, each counting once."""
-        return mean([score_of(scores) for scores in self.scores.values()])
+    def mean(self, metric: str) -> float:
+        """Of one metric over sites, each counting once."""
+        return mean([score_of(scores, metric) for scores in self.scores.values()])
 
-    @property
-    def worst(self) -> tuple[str, float]:
-        """Name and value of the site with the lowest metric; ("", nan) without scores."""
-        return worst({site: score_of(scores) for site, scores in self.scores.items()})
+    def worst(self, metric: str) -> tuple[str, float]:
+        """Name and value of the site with the lowest value of one metric; ("", nan) without scores."""
+        return worst({site: score_of(scores, metric) for site, scores in self.scores.items()})
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,7 @@ class ReferenceRecord:
     seconds: float = math.nan
 
 
-def score_of(scores: Scores | None, metric: str = PRIMARY) -> float:
+def score_of(scores: Scores | None, metric: str) -> float:
     """One metric; ``nan`` where there is none."""
     return scores.metrics.get(metric, math.nan) if scores else math.nan
 
@@ -102,10 +95,8 @@ def mean_loss(scores: Sequence[Scores]) -> float:
     return sum(score.samples * score.loss for score in scores if score.samples) / total if total else math.nan
 
 
-def union_metrics(scores: Sequence[Scores]) -> dict[str, float]:
-    """Metrics over all images of all sites, from confusion counts added up; empty without scores."""
+def union_metrics(task: Task, scores: Sequence[Scores]) -> dict[str, float]:
+    """Metrics over all samples of all sites, from their counts added up; empty without scores."""
     if not scores:
         return {}
-    counts = np.sum([score.confusion for score in scores], axis=0)
-    size = math.isqrt(len(counts))
-    return metrics_of_confusion(counts.reshape(size, size))
+    return task.metrics_of_counts([sum(counts) for counts in zip(*(score.counts for score in scores), strict=True)])

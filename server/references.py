@@ -30,14 +30,16 @@ def wanted_references(config: RunConfig) -> tuple[Reference, ...]:
     return chosen[config.references]
 
 
-def train_references(courier: Courier, config: RunConfig, federation: Federation, say: Say) -> list[ReferenceRecord]:
+def train_references(
+    courier: Courier, config: RunConfig, run: str, federation: Federation, say: Say
+) -> list[ReferenceRecord]:
     """Train the references that the run wants. One that fails is recorded with its reason and stops nothing."""
     records = []
     for kind in wanted_references(config):
         # Pooled data lies wherever all data lies, so any one site can train on it: the first by name.
         sites = federation.sites if kind == "local-only" else federation.sites[:1]
         say(f"Reference {kind}: training at {len(sites)} site{'s' * (len(sites) != 1)}.")
-        records += _train(courier, config, federation, kind, sites)
+        records += _train(courier, config, run, federation, kind, sites)
     for record in records:
         if record.outcome != TRAINED:
             say(f"  no {record.kind} reference from {record.site}: {record.outcome}")
@@ -45,9 +47,9 @@ def train_references(courier: Courier, config: RunConfig, federation: Federation
 
 
 def _train(
-    courier: Courier, config: RunConfig, federation: Federation, kind: Reference, sites: Sequence[Site]
+    courier: Courier, config: RunConfig, run: str, federation: Federation, kind: Reference, sites: Sequence[Site]
 ) -> list[ReferenceRecord]:
-    request = ReferenceRequest(kind)
+    request = ReferenceRequest(kind, run if federation.task.agrees else None)
     # A reference is a whole run at once: it may take as long as all the rounds, and pooled as long as all the sites.
     patience = config.rounds * (len(federation.sites) if kind == "pooled" else 1)
     answers = courier.ask("references", wire.REFERENCE, {site.node: request for site in sites}, patience=patience)
@@ -64,9 +66,7 @@ def _read(answer: Answer, kind: Reference, site: Site, federation: Federation) -
         if (reply.site, reply.kind) != (site.name, kind):
             raise Quarantined(f"answers as '{safe_reason(reply.site)}' for '{safe_reason(reply.kind)}'")
         scores = {key: score for key, score in reply.scores.items() if key in tested_on}
-        return ReferenceRecord(
-            kind, site.name, TRAINED, vet_scores(scores, len(federation.classes), tested_on), reply.seconds
-        )
+        return ReferenceRecord(kind, site.name, TRAINED, vet_scores(scores, federation.task, tested_on), reply.seconds)
     except (Quarantined, ContractError) as error:
         return ReferenceRecord(kind, site.name, safe_reason(str(error)))
     except Exception as error:

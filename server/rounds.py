@@ -54,7 +54,7 @@ class RoundLoop:
     """Rounds so far that changed the state."""
 
     def __post_init__(self) -> None:
-        self._table = RoundTable(self.say)
+        self._table = RoundTable(self.say, self.federation.task)
 
     def train_and_test(self, state: PeftState, joined: RoundRecord) -> tuple[PeftState, dict[str, dict[str, Scores]]]:
         """All rounds from ``state``, and the last visit, in which every site tests the final state.

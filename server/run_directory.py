@@ -22,7 +22,7 @@ from fedmedpeft.atomic_file import write_atomically
 from fedmedpeft.components import ConfigError, parse_composition, parse_spec
 from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange import PeftState, Scores
-from fedmedpeft.tasks import METRICS
+from fedmedpeft.tasks import build_task
 from server.joining import Federation
 from server.records import ReferenceRecord, RoundRecord, SiteRecord
 
@@ -42,6 +42,10 @@ class RunDirectory:
     config: RunConfig
     _rounds: list[Row] = field(default_factory=list)
     _sites: list[Row] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        task = build_task(self.config.task)
+        self._primary, self._metrics = task.primary, task.metrics
 
     @classmethod
     def create(cls, config: RunConfig) -> RunDirectory:
@@ -90,15 +94,15 @@ class RunDirectory:
 
     def add_round(self, record: RoundRecord) -> None:
         """One line of ``rounds.csv``."""
-        site, value = record.worst
+        site, value = record.worst(self._primary)
         self._rounds.append(
             {
                 "round": record.round,
                 "outcome": record.outcome,
                 "val_loss": record.loss,
-                "val_balanced_accuracy": record.metric,
+                f"val_{self._primary}": record.mean(self._primary),
                 "worst_site": site,
-                "worst_val_balanced_accuracy": value,
+                f"worst_val_{self._primary}": value,
                 "sites_scored": len(record.scores),
                 "sites_used": record.used,
                 "sites_asked": record.asked,
@@ -119,7 +123,7 @@ class RunDirectory:
             row: Row = {"round": r.round, "site": r.site, "outcome": r.outcome, "samples": r.samples}
             row |= {"steps": r.steps, "train_loss": r.loss}
             for prefix, split in _SCORED.items():
-                row |= _score_cells(prefix, r.scores.get(split))
+                row |= self._score_cells(prefix, r.scores.get(split))
             row |= {"bytes_up": r.up, "bytes_down": r.down, "seconds": r.seconds, "drawn": " ".join(r.drawn)}
             self._sites.append(row)
         self._write_csv("sites.csv", self._sites)
@@ -131,7 +135,8 @@ class RunDirectory:
             tests: Mapping[str, Scores | None] = record.scores or {"": None}
             for tested_on, scores in tests.items():
                 row: Row = {"kind": record.kind, "trained_at": record.site, "outcome": record.outcome}
-                rows.append(row | {"tested_on": tested_on} | _score_cells("", scores) | {"seconds": record.seconds})
+                row |= {"tested_on": tested_on, **self._score_cells("", scores), "seconds": record.seconds}
+                rows.append(row)
         self._write_csv("references.csv", rows)
 
     def checkpoint(self, round_: int, state: PeftState) -> None:
@@ -149,6 +154,11 @@ class RunDirectory:
 
     def write_model_card(self, text: str) -> None:
         write_atomically(self.path / "MODEL_CARD.md", text)
+
+    def _score_cells(self, prefix: str, scores: Scores | None) -> Row:
+        cells: Row = {"samples": scores.samples if scores else "", "loss": scores.loss if scores else ""}
+        cells |= {name: scores.metrics.get(name, "") if scores else "" for name in self._metrics}
+        return {f"{prefix}{name}": value for name, value in cells.items()}
 
     def _write_csv(self, filename: str, rows: Sequence[Row]) -> None:
         if rows:
@@ -186,11 +196,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             versions[package] = "not installed"
     return versions
-
-
-def _score_cells(prefix: str, scores: Scores | None) -> Row:
-    cells: Row = {f"{prefix}samples": scores.samples if scores else "", f"{prefix}loss": scores.loss if scores else ""}
-    return cells | {f"{prefix}{name}": scores.metrics.get(name, "") if scores else "" for name in METRICS}
 
 
 def _cell(value: Any) -> Any:

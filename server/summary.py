@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedmedpeft.config import RunConfig
+from fedmedpeft.data.site_data import SHARED_IMAGES
 from fedmedpeft.exchange import Scores
 from fedmedpeft.methods import stays_at_sites
+from fedmedpeft.tasks import Task
 from server.courier import Traffic
 from server.joining import Federation
-from server.records import PRIMARY, ReferenceRecord, mean, mean_loss, score_of, union_metrics, worst
+from server.records import ReferenceRecord, mean, mean_loss, score_of, union_metrics, worst
 
 
 def summarise(
@@ -30,17 +32,20 @@ def summarise(
         tests: scores by model (``federated``, ``personalised``) and site; empty where nothing was federated.
         traffic: by phase.
     """
-    alone = local_only_tests(references)
+    task, alone = federation.task, local_only_tests(references)
     federated, personalised = tests.get("federated", {}), tests.get("personalised", {})
     models = {"local-only": alone, "federated": federated, "personalised": personalised}
     models["pooled"] = pooled_tests(references)
-    results = {kind: _result(scores) for kind, scores in models.items() if scores}
-    elsewhere = [score_of(r.scores.get("union")) for r in references if r.kind == "local-only" and "union" in r.scores]
+    results = {kind: _result(task, scores) for kind, scores in models.items() if scores}
+    own = [reference.scores for reference in references if reference.kind == "local-only"]
+    elsewhere = [score_of(scores["union"], task.primary) for scores in own if "union" in scores]
     return {
         "mode": config.mode,
         "method": config.method,
         "personal": list(stays_at_sites(config.method, config.personal_parts)),
         "backbone": federation.backbone.name,
+        "task": config.task,
+        "knowledge": config.knowledge,
         "data": config.data,
         "partition": config.partition,
         "strategy": config.strategy,
@@ -54,15 +59,24 @@ def summarise(
         "left_out": {left.name: left.reason for left in federation.left_out},
         "exchanged_parameters": federation.contract.manifest.numel(),
         "exchanged_per_round": federation.rotation.largest_part(federation.contract.manifest).numel(),
-        "metric": PRIMARY,
+        "metric": task.primary,
+        "secondary": list(task.secondary),
+        "unit": task.unit,
+        "remarks": _remarks(federation),
         "results": results,
-        "gains": _gains(federated, alone),
-        "personalised_gains": _gains(personalised, alone),
-        "overall_gains": _overall_gains(federated, alone),
-        "overall_personalised_gains": _overall_gains(personalised, alone),
+        "gains": _gains(task, federated, alone),
+        "personalised_gains": _gains(task, personalised, alone),
+        "overall_gains": _overall_gains(task, federated, alone),
+        "overall_personalised_gains": _overall_gains(task, personalised, alone),
         "local_only_elsewhere": mean(elsewhere) if elsewhere else None,
         "traffic": _traffic(traffic, federation, config),
     }
+
+
+def _remarks(federation: Federation) -> list[str]:
+    """What whoever reads a figure must know, as sentences."""
+    remarks = [f"Backbone: {remark}." for remark in federation.backbone.remarks]
+    return [*remarks, SHARED_IMAGES] if federation.shares_images else remarks
 
 
 def local_only_tests(references: Sequence[ReferenceRecord]) -> dict[str, Scores]:
@@ -76,32 +90,33 @@ def pooled_tests(references: Sequence[ReferenceRecord]) -> dict[str, Scores]:
     return {key.removeprefix("test/"): scores for key, scores in pooled.items() if key.startswith("test/")}
 
 
-def _result(scores: Mapping[str, Scores]) -> dict[str, Any]:
-    """One model, or one per site, over all sites. ``union`` adds the sites' confusion counts."""
-    values = {site: score_of(score) for site, score in scores.items()}
+def _result(task: Task, scores: Mapping[str, Scores]) -> dict[str, Any]:
+    """One model, or one per site, over all sites. ``union`` adds the sites' counts."""
+    values = {site: score_of(score, task.primary) for site, score in scores.items()}
     worst_site, worst_value = worst(values)
-    union = union_metrics(list(scores.values())) | {"loss": mean_loss(list(scores.values()))}
+    union = union_metrics(task, list(scores.values())) | {"loss": mean_loss(list(scores.values()))}
     return {
         "mean": mean(list(values.values())),
         "worst": worst_value,
         "worst_site": worst_site,
-        "union": union.get(PRIMARY, math.nan),
+        "union": union.get(task.primary, math.nan),
         "union_metrics": union,
         "sites": {site: {"samples": s.samples, "loss": s.loss, **s.metrics} for site, s in scores.items()},
     }
 
 
-def _gains(together: Mapping[str, Scores], alone: Mapping[str, Scores]) -> dict[str, float]:
+def _gains(task: Task, together: Mapping[str, Scores], alone: Mapping[str, Scores]) -> dict[str, float]:
     """What each site gains (or, below 0, loses) by taking part."""
-    return {site: score_of(scores) - score_of(alone[site]) for site, scores in together.items() if site in alone}
+    both = [site for site in together if site in alone]
+    return {site: score_of(together[site], task.primary) - score_of(alone[site], task.primary) for site in both}
 
 
-def _overall_gains(together: Mapping[str, Scores], alone: Mapping[str, Scores]) -> dict[str, float]:
+def _overall_gains(task: Task, together: Mapping[str, Scores], alone: Mapping[str, Scores]) -> dict[str, float]:
     """Gains of mean, worst site and union, over the sites that have both: a site that is missing moves neither."""
     both = sorted(together.keys() & alone.keys())
     if not both:
         return {}
-    joined, single = (_result({site: scores[site] for site in both}) for scores in (together, alone))
+    joined, single = (_result(task, {site: scores[site] for site in both}) for scores in (together, alone))
     return {key: joined[key] - single[key] for key in ("mean", "worst", "union")}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from fedmedpeft.tasks import Task
 from server.courier import Say
 from server.records import RoundRecord
 
@@ -27,22 +28,23 @@ def number(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
 class RoundTable:
     """One line per round, as soon as its scores are known."""
 
-    def __init__(self, say: Say) -> None:
-        self._say = say
+    def __init__(self, say: Say, task: Task) -> None:
+        self._say, self._task = say, task
         self._started = False
 
     def add(self, record: RoundRecord) -> None:
         """Say one row; before the first one, the heading."""
         if not self._started:
-            self._say("Scores are on the sites' validation images: bal.acc is the mean over sites.")
-            self._say(self._line("round", "loss", "bal.acc", "worst site", "used", "MB up", "MB down", "seconds"))
+            unit, heading = self._task.unit, self._task.heading
+            self._say(f"Scores are on the sites' validation {unit}: {heading} is the mean over sites.")
+            self._say(self._line("round", "loss", heading, "worst site", "used", "MB up", "MB down", "seconds"))
             self._started = True
-        site, value = record.worst
+        site, value = record.worst(self._task.primary)
         self._say(
             self._line(
                 "before" if record.round == 0 else str(record.round),
                 number(record.loss),
-                number(record.metric),
+                number(record.mean(self._task.primary)),
                 f"{_short(site)} {number(value)}" if site else "-",
                 f"{record.used}/{record.asked}",
                 number(record.up / MEGABYTE),
@@ -65,23 +67,36 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
 
 
 def score_lines(summary: dict[str, Any]) -> list[str]:
-    """Test balanced accuracy of each model at each site, then mean, worst site and all images added up."""
+    """The test metric of each model at each site, then mean, worst site and all samples added up."""
     results: dict[str, Any] = summary["results"]
+    unit = summary.get("unit", "images")  # Summaries that were written before there were other tasks lack it.
     if not results:
         return ["No test scores: no site answered."]
     columns = _columns(summary)
-    rows = [["site", "images", *(heading for heading, *_ in columns)]]
+    rows = [["site", unit, *(heading for heading, *_ in columns)]]
     for site in summary["sites"]:
-        images = next((r["sites"][site]["samples"] for r in results.values() if site in r["sites"]), 0)
-        rows.append([_short(site), str(images), *(number(by_site.get(site), sign=s) for _, s, by_site, _ in columns)])
-    for label, key in (("mean of the sites", "mean"), ("worst site", "worst"), ("all images together", "union")):
+        samples = next((r["sites"][site]["samples"] for r in results.values() if site in r["sites"]), 0)
+        rows.append([_short(site), str(samples), *(number(by_site.get(site), sign=s) for _, s, by_site, _ in columns)])
+    for label, key in (("mean of the sites", "mean"), ("worst site", "worst"), (f"all {unit} together", "union")):
         rows.append([label, "", *(number(overall[key], sign=s) for _, s, _, overall in columns)])
-    lines = ["Test balanced accuracy", *_aligned(rows)]
+    lines = [f"Test {summary['metric'].replace('_', ' ')}", *_aligned(rows)]
+    lines += _secondary_lines(summary, unit)
     if summary.get("local_only_elsewhere") is not None:
         value = number(summary["local_only_elsewhere"])
-        lines.append(f"A site's local-only model on every site's test images: {value} on average.")
+        lines.append(f"A site's local-only model on every site's test {unit}: {value} on average.")
     if "personalised" in results:
         lines.append(f"personalised took {summary['personalise_steps']} more steps at each site than the others.")
+    return [*lines, *summary.get("remarks", [])]
+
+
+def _secondary_lines(summary: dict[str, Any], unit: str) -> list[str]:
+    """Other metrics of all samples together, those that can be had of counts."""
+    lines = []
+    for metric in summary.get("secondary", []):
+        values = {kind: result["union_metrics"].get(metric) for kind, result in summary["results"].items()}
+        if any(value is not None for value in values.values()):
+            shown = ", ".join(f"{kind} {number(value)}" for kind, value in values.items())
+            lines.append(f"{metric.replace('_', ' ').capitalize()} of all {unit} together: {shown}.")
     return lines
 
 
@@ -94,7 +109,7 @@ def _columns(summary: dict[str, Any]) -> list[_Column]:
     results: dict[str, Any] = summary["results"]
     columns: list[_Column] = []
     for kind, result in results.items():
-        by_site = {site: scores.get("balanced_accuracy", math.nan) for site, scores in result["sites"].items()}
+        by_site = {site: scores.get(summary["metric"], math.nan) for site, scores in result["sites"].items()}
         columns.append((kind, False, by_site, result))
         gains = summary[_GAINS[kind]] if kind in _GAINS else {}
         if gains:

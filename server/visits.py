@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from fedmedpeft.exchange import Contract, PeftState, Scores, VisitRequest
 from fedmedpeft.exchange import flower as wire
@@ -56,6 +56,8 @@ class Visits:
     distribution: Distribution
     courier: Courier
     proximal: float
+    _unheard: set[str] = field(default_factory=set)
+    """Sites whose last answer did not count: nobody knows what they still have."""
 
     def train(self, sites: Sequence[Site], state: PeftState, round_: int, draws: Draws) -> Visit:
         """A visit in which every site trains what it drew."""
@@ -78,16 +80,18 @@ class Visits:
                 samples=site.samples,
                 round=round_,
                 last=last,
-                classes=len(self.federation.classes),
+                task=self.federation.task,
                 contract=portion.contract,
                 sent_hash=portion.untrained,
             )
             try:
                 vetted[site.name] = vet_visit(answer, expected)
                 self.distribution.acknowledged(site.name)
+                self._unheard.discard(site.name)
                 records.append(_record(round_, site, answer, vetted[site.name], drawn))
             except Quarantined as reason:
                 self.distribution.forget(site.name)
+                self._unheard.add(site.name)
                 records.append(SiteRecord(round_, site.name, str(reason), down=answer.down, up=answer.up, drawn=drawn))
         return Visit(tuple(records), vetted, time.monotonic() - began)
 
@@ -96,14 +100,21 @@ class Visits:
     ) -> dict[str, _Portion]:
         """By site; sites that train and are sent the same share one, so that it is encoded once."""
         state_hash = state.hash() if self.distribution.rotation else ""
-        made: dict[tuple[tuple[str, ...], tuple[str, ...]], _Portion] = {}
+        made: dict[tuple[tuple[str, ...], tuple[str, ...], bool], _Portion] = {}
         portions = {}
         for site in sites:
             train, sends = draws[site.name], self.distribution.missing(site.name)
-            if (train, sends) not in made:
-                made[train, sends] = self._portion(state, state_hash, round_, train, sends, last=last)
-            portions[site.name] = made[train, sends]
+            anew = self.federation.task.agrees and site.name in self._unheard
+            if (train, sends, anew) not in made:
+                portion = self._portion(state, state_hash, round_, train, sends, last=last)
+                made[train, sends, anew] = self._with_classes(portion) if anew else portion
+            portions[site.name] = made[train, sends, anew]
         return portions
+
+    def _with_classes(self, portion: _Portion) -> _Portion:
+        """For a site that may have lost the classes that were agreed on."""
+        classes = "\n".join(self.federation.classes)
+        return replace(portion, request=replace(portion.request, classes=classes))
 
     def _portion(
         self,

@@ -14,10 +14,12 @@ from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 
 if TYPE_CHECKING:  # torch is only loaded where something is counted
+    from fedmedpeft.backbones import BackboneRecord
     from fedmedpeft.learner import Learner
 
 _AVERAGING = ("exact", "factors", "no")
 _SIZES = {"vit-ti": "ti", "vit-s": "s", "vit-b": "b", "vit-l": "l"}
+_METER = "meter-b"
 
 
 @dataclass(frozen=True)
@@ -85,17 +87,16 @@ def method_costs(names: Sequence[str], backbone: str, classes: int) -> list[Meth
     Without ``names`` these are all methods, those that the backbone cannot have being last.
 
     Args:
-        backbone: ``vit-ti``, ``vit-s``, ``vit-b``, ``vit-l`` (16-pixel patches, 224 pixels), or as configured.
+        backbone: ``vit-ti``, ``vit-s``, ``vit-b``, ``vit-l`` (16-pixel patches, 224 pixels), ``meter-b`` (METER as
+            published, at 384 pixels), or as configured.
 
     Raises:
         ConfigError: an unknown method, option or backbone, or a method of ``names`` that the backbone cannot have.
     """
-    from fedmedpeft.backbones import load_record, standard_record
     from fedmedpeft.learner import UnsuitableBackbone, learner_skeleton
     from fedmedpeft.methods import METHODS
 
-    local = Path(backbone).is_dir()
-    record = standard_record(_SIZES[backbone]) if backbone in _SIZES and not local else load_record(backbone)
+    record = _record(backbone)
     labels = [str(index) for index in range(classes)]
     full = learner_skeleton(record, "full", labels).manifest().numel()
     costs = []
@@ -108,6 +109,15 @@ def method_costs(names: Sequence[str], backbone: str, classes: int) -> list[Meth
             needs = refusal.needs if isinstance(refusal, UnsuitableBackbone) else "other options than its defaults"
             costs.append(MethodCost(name, **_described(name), needs=needs))
     return sorted(costs, key=lambda cost: (bool(cost.needs), cost.bytes, cost.name))
+
+
+def _record(backbone: str) -> BackboneRecord:
+    """The record of a published size by its short name, or of a configured backbone."""
+    from fedmedpeft.backbones import load_record, standard_meter_record, standard_record
+
+    if Path(backbone).is_dir() or backbone not in (*_SIZES, _METER):
+        return load_record(backbone)
+    return standard_meter_record() if backbone == _METER else standard_record(_SIZES[backbone])
 
 
 def _cost(name: str, learner: Learner, full: int) -> MethodCost:

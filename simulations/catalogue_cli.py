@@ -31,7 +31,7 @@ def config(as_json: options.AsJson = False) -> None:
 def methods(
     name: Annotated[str | None, typer.Argument(help="One method or composition, with its options.")] = None,
     backbone: Annotated[
-        str, typer.Option(help="vit-ti, vit-s, vit-b, vit-l, embedded, a directory or a Hugging Face name.")
+        str, typer.Option(help="vit-ti, vit-s, vit-b, vit-l, meter-b, or as in a run: embedded, a directory, ...")
     ] = "vit-b",
     classes: Annotated[int, typer.Option(min=2, help="Outputs of the head.")] = 4,
     as_json: options.AsJson = False,
@@ -80,10 +80,7 @@ def _show_options(composition: str) -> None:
 
     for spec in parse_composition(composition):
         chosen = [(o.key, o.type, repr(o.default), o.meaning) for o in catalogue.method_options(spec.name)]
-        if chosen:
-            show_table(f"Options of {spec.name}", ("option", "type", "default", "meaning"), chosen, numbers_from=4)
-        else:
-            typer.echo(f"{spec.name} has no options.")
+        show_table(f"Options of {spec.name}", ("option", "type", "default", "meaning"), chosen, numbers_from=4)
 
 
 _COLUMNS = (

@@ -13,6 +13,8 @@ import numpy as np
 from fedmedpeft.backbones import load_record
 from fedmedpeft.data.source import SPLITS
 from fedmedpeft.exchange import (
+    AnswersReply,
+    AnswersRequest,
     EncodedState,
     JoinReply,
     JoinRequest,
@@ -28,14 +30,14 @@ from fedmedpeft.exchange.manifest import PARTS, Part
 from fedmedpeft.exchange.messages import Reference
 from fedmedpeft.exchange.peft_state import Vector
 from fedmedpeft.learner import learner_skeleton
-from fedmedpeft.tasks import METRICS
+from fedmedpeft.starting_state import given_classes
 from server.distribution import Distribution, Draws, groups_of
 from server.joining import Site, exchanged
 from server.references import wanted_references
 from server.rounds import sample_sites
 from server.run_directory import run_name
 from server.strategies import build_strategy, fewest_sites, proximal_of
-from simulations.preflight import Federation, check_strategy
+from simulations.preflight import Federation, check_strategy, planned_task, site_answers
 
 Groups = tuple[str, ...]
 
@@ -63,7 +65,7 @@ class Estimate:
         rounds: federated ones.
         payload: bytes of values in the whole PEFT state.
         round_payload: at most as many of them go up from a site in a round; fewer than ``payload`` with a rotation.
-        phases: join, references, rounds (all of them), final.
+        phases: answers (where the sites agree on classes), join, references, rounds (all of them), final.
         full_bytes: as many states of full fine-tuning.
     """
 
@@ -91,14 +93,15 @@ def estimate(federation: Federation) -> Estimate:
     """
     messages = _Messages(federation)
     config = federation.config
-    phases = {"join": messages.join(), "references": Transfer(), "rounds": Transfer(), "final": Transfer()}
+    phases = {"answers": messages.answers()} if messages.asks_for_answers else {}
+    phases |= {"join": messages.join(), "references": Transfer(), "rounds": Transfer(), "final": Transfer()}
     for kind in wanted_references(config):
         phases["references"] += messages.reference(kind)
     if config.mode == "federated":
         for round_ in range(1, config.rounds + 1):
             phases["rounds"] += messages.train(round_)
         phases["final"] = messages.test()
-    full = learner_skeleton(messages.record, "full", messages.classes).manifest().nbytes
+    full = learner_skeleton(messages.record, "full", messages.task.classes, config.task).manifest().nbytes
     states = sum(transfer.states for transfer in phases.values())
     rounds = config.rounds if config.mode == "federated" else 0
     whole, of_round = messages.manifest, messages.distribution.rotation.largest_part(messages.manifest)
@@ -111,9 +114,9 @@ class _Messages:
     def __init__(self, federation: Federation) -> None:
         config, self.counts = federation.config, federation.partition.counts()
         self.config, self.synthetic = config, federation.source.synthetic
-        self.classes = federation.source.table.classes
+        self.federation, self.task = federation, planned_task(federation)
         self.record = load_record(config.backbone, revision=config.backbone_revision, image_size=config.image_size)
-        self.manifest, rotation = exchanged(config, self.record, self.classes)
+        self.manifest, rotation = exchanged(config, self.record, self.task.classes)
         check_strategy(federation, rotation)
         self.distribution = Distribution(rotation, config.seed)
         self.run = config.run_name or run_name(config, datetime.now())
@@ -124,13 +127,25 @@ class _Messages:
         names = federation.partition.sites
         self.sites = [Site(i, name, self._samples(i), {}) for i, name in enumerate(names)]
 
+    @property
+    def asks_for_answers(self) -> bool:
+        return self.task.agrees and given_classes(self.config) is None
+
+    def answers(self) -> Transfer:
+        """Which classes there are to agree on."""
+        total, request = Transfer(), _size(AnswersRequest(self.run))
+        for site in self.sites:
+            counts = site_answers(self.federation, site.name)
+            total += Transfer(request, _size(AnswersReply(site.name, counts)))
+        return total
+
     def join(self) -> Transfer:
-        total = Transfer()
+        total, classes = Transfer(), "\n".join(self.task.classes)
         for site in self.sites:
             sends = site.node == 0 and self.config.mode == "federated"
             reply = JoinReply(
                 site=site.name,
-                classes="\n".join(self.classes),
+                classes="" if self.task.agrees else classes,
                 synthetic=self.synthetic,
                 fingerprint=_HASH,
                 manifest_hash=_HASH,
@@ -138,8 +153,10 @@ class _Messages:
                 samples=dict(site.samples),
                 state=self._state(tuple(self.distribution.rotation.groups)) if sends else None,
                 partition_hash=_HASH,
+                shares_images=self.federation.source.table.splits_share_patients or None,
             )
-            total += Transfer(_size(JoinRequest(self.run, sends)), _size(reply), int(sends))
+            request = JoinRequest(self.run, sends, classes if self.task.agrees else None)
+            total += Transfer(_size(request), _size(reply), int(sends))
         return total
 
     def reference(self, kind: Reference) -> Transfer:
@@ -149,7 +166,8 @@ class _Messages:
             names = ["test"] if kind == "local-only" else [f"test/{tested.name}" for tested in tests]
             scores = {name: self._scores([tested], "test") for name, tested in zip(names, tests, strict=True)}
             scores["union"] = self._scores(self.sites, "test")
-            total += Transfer(_size(ReferenceRequest(kind)), _size(ReferenceReply(site.name, kind, scores, 0.0)))
+            request = ReferenceRequest(kind, self.run if self.task.agrees else None)
+            total += Transfer(_size(request), _size(ReferenceReply(site.name, kind, scores, 0.0)))
         return total
 
     def train(self, round_: int) -> Transfer:
@@ -227,8 +245,9 @@ class _Messages:
     def _scores(self, sites: Sequence[Site], split: str) -> Scores:
         """As of a model that is always right: counts have as many digits as they can have."""
         present = self.counts[[site.node for site in sites], SPLITS.index(split)].sum(axis=0)
-        metrics = dict.fromkeys(METRICS, 0.0) if present.sum() else {}
-        return Scores(int(present.sum()), float(next(self._losses)), metrics, np.diag(present).ravel().tolist())
+        metrics = dict.fromkeys(self.task.metrics, 0.0) if present.sum() else {}
+        counts = self.task.ideal_counts(present.tolist())
+        return Scores(int(present.sum()), float(next(self._losses)), metrics, counts)
 
 
 def _size(message: wire.AnyMessage) -> int:

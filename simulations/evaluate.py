@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from fedmedpeft.components import ConfigError
-from fedmedpeft.data import DataError
-from fedmedpeft.data.site_data import Split, load_site
+from fedmedpeft.data.site_data import load_site
+from fedmedpeft.data.split import Split, join
 from fedmedpeft.learner import Learner
 from fedmedpeft.portable import load_learner
-from fedmedpeft.tasks import Evaluation
+from fedmedpeft.tasks import Evaluation, RowTask, Task
+from fedmedpeft.tasks.reading import check_reading, text_reader
+from fedmedpeft.training import LearnerPredictor
 from simulations.preflight import Federation
 from simulations.saved_run import Kept, SavedRun
-
-_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,17 @@ def evaluate_run(
         kept: what of each site to put in where it exists; the union then joins the predictions of different models.
 
     Raises:
-        ConfigError: another backbone than the adapter's, or a damaged file.
+        ConfigError: another backbone than the adapter's, data of another task, or a damaged file.
         DataError: other classes than the adapter's, or data that cannot be used.
     """
     learner = load_learner(run.adapter, backbone, device)
-    relabel = _relabelling(learner, federation.source.table.classes)
+    task, predictor = learner.task, LearnerPredictor(learner)
+    config = federation.config.model_copy(update={"task": str(task.spec)})
+    check_reading(config, federation.source, learner.backbone)
+    texts = text_reader(config, learner.backbone)
     preprocessing = learner.backbone.record.preprocessing
     general = {name: tensor.detach().clone() for name, tensor in _values(learner).items()}
-    results, logits, labels = [], [], []
+    results, scored = [], []
     for site in federation.partition.sites:
         data = load_site(
             federation.source,
@@ -53,28 +57,46 @@ def evaluate_run(
             site,
             image_size=preprocessing.image_size,
             interpolation=preprocessing.interpolation,
+            texts=texts,
         )
         own = run.kept(site, kept)
         _put(learner, general | own)
-        chosen: Split = getattr(data, split)
-        logits.append(_logits(learner, chosen))
-        labels.append(relabel[chosen.labels])
-        evaluation = learner.task.evaluate(logits[-1], labels[-1])
-        results.append(SiteEvaluation(site, evaluation, bool(own), sum(data.skipped.values())))
-    union = learner.task.evaluate(torch.cat(logits), torch.cat(labels))
+        scored.append(_scored(predictor, task.align(getattr(data, split), data.classes)))
+        results.append(SiteEvaluation(site, scored[-1].evaluation, bool(own), sum(data.skipped.values())))
+    union = _union(task, scored)
     any_own, skipped = any(result.kept for result in results), sum(result.skipped for result in results)
     return [*results, SiteEvaluation("union", union, any_own, skipped)]
 
 
-def _relabelling(learner: Learner, classes: Sequence[str]) -> torch.Tensor:
-    """Index of each of the data's classes among the adapter's, int64 [C]. The data may have fewer."""
-    known = learner.task.classes
-    unknown = [name for name in classes if name not in known]
-    if unknown:
-        raise DataError(
-            f"The data has classes that the adapter does not know: {', '.join(unknown)}. It knows: {', '.join(known)}."
-        )
-    return torch.tensor([known.index(name) for name in classes])
+@dataclass(frozen=True)
+class _Scored:
+    """A split of one site without its pixels, its evaluation, and its outputs where a task has them row by row."""
+
+    split: Split
+    evaluation: Evaluation
+    outputs: torch.Tensor | None
+
+
+@torch.no_grad()
+def _scored(predictor: LearnerPredictor, split: Split) -> _Scored:
+    predictor.learner.eval()
+    task, words = predictor.learner.task, replace(split, images=split.images[:0], text=None, knowledge=None)
+    if not isinstance(task, RowTask):
+        return _Scored(words, predictor.evaluate(split), None)
+    outputs = task.all_outputs(predictor, split)
+    return _Scored(words, task.score(outputs, split), outputs)
+
+
+def _union(task: Task, parts: Sequence[_Scored]) -> Evaluation:
+    """All sites as one: from outputs where there are some, else from counts."""
+    if isinstance(task, RowTask):
+        outputs = [part.outputs for part in parts if part.outputs is not None]
+        return task.score(torch.cat(outputs), join([part.split for part in parts]))
+    found = [part.evaluation for part in parts if part.evaluation.samples]
+    samples = sum(evaluation.samples for evaluation in found)
+    counts = tuple(sum(column) for column in zip(*(part.evaluation.counts for part in parts), strict=True))
+    loss = sum(evaluation.samples * evaluation.loss for evaluation in found) / samples if samples else math.nan
+    return Evaluation(samples, loss, task.metrics_of_counts(counts) if samples else {}, counts)
 
 
 def _values(learner: Learner) -> dict[str, torch.Tensor]:
@@ -93,10 +115,3 @@ def _put(learner: Learner, values: dict[str, torch.Tensor]) -> None:
                 "Evaluate the shared model."
             )
         place.copy_(value)
-
-
-@torch.no_grad()
-def _logits(learner: Learner, split: Split) -> torch.Tensor:
-    learner.eval()
-    chunks = [learner(images).cpu() for images in split.images.split(_BATCH)] if len(split) else []
-    return torch.cat([torch.zeros(0, learner.task.outputs), *chunks])

@@ -14,6 +14,7 @@ import typer
 from simulations import options
 
 if TYPE_CHECKING:
+    from fedmedpeft.tasks import Task
     from simulations.evaluate import SiteEvaluation
     from simulations.saved_run import Kept
 
@@ -65,27 +66,27 @@ def evaluate(
     if as_in_the_run and sites is None:
         run.check_partition(federation.partition)
     kept: Kept = "own" if own else "personal" if personal else "nothing"
+    task = run.task()
     results = evaluate_run(run, federation, split=split, backbone=backbone, device=device, kept=kept)
     if as_json:
-        typer.echo(json.dumps({r.site: _plain(r) for r in results}, indent=2))
+        typer.echo(json.dumps({r.site: _plain(r, task) for r in results}, indent=2))
         return
-    _show(results, f"{federation.source.description}; {split} images", run.personal_of_adapter(), kept)
+    _show(results, task, f"{federation.source.description}; {split} {task.unit}", run.personal_of_adapter(), kept)
 
 
-def _show(results: list[SiteEvaluation], title: str, stayed: tuple[str, ...], kept: Kept) -> None:
-    from fedmedpeft.tasks import METRICS
+def _show(results: list[SiteEvaluation], task: Task, title: str, stayed: tuple[str, ...], kept: Kept) -> None:
     from simulations.tables import show_table
 
     rows = []
     for result in results:
         found = result.evaluation
-        values = [found.loss, *(found.metrics.get(metric, math.nan) for metric in METRICS)]
+        values = [found.loss, *(found.metrics.get(metric, math.nan) for metric in task.metrics)]
         model = [kept if result.kept else "shared"] if kept != "nothing" else []
         rows.append([result.site, str(found.samples), *(f"{value:.3f}" for value in values), *model])
-    columns = ["site", "images", "loss", *(metric.replace("_", " ") for metric in METRICS)]
+    columns = ["site", task.unit, "loss", *(metric.replace("_", " ") for metric in task.metrics)]
     show_table(title, [*columns, *(["model"] if kept != "nothing" else [])], rows)
     if skipped := results[-1].skipped:
-        typer.echo(f"{skipped} images could not be read and are not counted.")
+        typer.echo(f"{skipped} {task.unit} could not be read and are not counted.")
     if kept != "nothing" and not results[-1].kept:
         typer.echo("Nothing of that kind is in the run's directory: these are the scores of the shared model.")
     if results[-1].kept:
@@ -94,6 +95,7 @@ def _show(results: list[SiteEvaluation], title: str, stayed: tuple[str, ...], ke
         typer.echo(f"In this run {', '.join(stayed)} stayed at the sites; here it is as it was before training.")
 
 
-def _plain(result: SiteEvaluation) -> dict[str, object]:
-    facts = asdict(result.evaluation) | {"confusion": result.evaluation.confusion.tolist()}
-    return {**facts, "kept": result.kept, "skipped": result.skipped}
+def _plain(result: SiteEvaluation, task: Task) -> dict[str, object]:
+    facts = {name: value for name, value in asdict(result.evaluation).items() if name != "counts"}
+    counts = task.show_counts(result.evaluation.counts)
+    return {**facts, **counts, "kept": result.kept, "skipped": result.skipped}

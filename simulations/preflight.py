@@ -13,6 +13,7 @@ from fedmedpeft.data.run_partition import check_partition_name, partition_for
 
 if TYPE_CHECKING:  # torch is only loaded where something is checked with it
     from fedmedpeft.methods import Rotation
+    from fedmedpeft.tasks import Task
 
 PARTITION_FILE = "partition.json"
 """Who had which images, saved by `fedmedpeft run`, which sees all data; a server that does not has only its hash."""
@@ -49,20 +50,63 @@ def check_components(federation: Federation) -> None:
     """Derive what will be exchanged, from method and backbone but without weights, and build the strategy.
 
     Raises:
-        ConfigError: an unknown component or option, no such backbone, device or adapter to start from, too few sites,
-            or a strategy that does not go with the method.
+        ConfigError: an unknown component or option, no such backbone, device, list of answers or adapter to start from,
+            too few sites, or parts that do not go together.
+        DataError: a source of knowledge that cannot be read.
     """
-    from fedmedpeft.backbones import load_record
+    from fedmedpeft.backbones import load_record, skeleton
     from fedmedpeft.starting_state import adapter_in
+    from fedmedpeft.tasks.reading import check_reading
     from server.joining import exchanged
 
     config = federation.config
     if config.start_from:
         adapter_in(Path(config.start_from))
     record = load_record(config.backbone, revision=config.backbone_revision, image_size=config.image_size)
-    _, rotation = exchanged(config, record, federation.source.table.classes)
+    check_reading(config, federation.source, skeleton(record))
+    if config.knowledge:
+        from fedmedpeft.knowledge import build_linker
+
+        build_linker(config.knowledge)
+    _, rotation = exchanged(config, record, planned_task(federation).classes)
     check_strategy(federation, rotation)
     _check_device(config.device)
+
+
+def planned_task(federation: Federation) -> Task:
+    """The task over the classes that the run will have, where all data can be seen.
+
+    Raises:
+        ConfigError: there are none, or a list of them cannot be read.
+    """
+    from fedmedpeft.starting_state import given_classes
+    from fedmedpeft.tasks import build_task
+
+    config, table = federation.config, federation.source.table
+    task = build_task(config.task)
+    if not task.agrees:
+        return task.of_data(table.classes)
+    given = given_classes(config)
+    if given is not None:
+        return task.over(given)
+    # Without answers the data is of another task, which is refused elsewhere.
+    agreed = {answer for site in federation.partition.sites for answer in site_answers(federation, site)}
+    if not agreed and table.answers is not None:
+        raise ConfigError(
+            f"task='{config.task}': no training answer occurs {task.least} times at any site, so there is nothing to "
+            "learn. Lower min_count, or give a list: vqa(answers='FILE')."
+        )
+    return task.over(sorted(agreed))
+
+
+def site_answers(federation: Federation, site: str) -> dict[str, int]:
+    """What a site will tell of its training answers, were all its images readable."""
+    from fedmedpeft.tasks import build_task
+    from fedmedpeft.tasks.answers import frequent_answers
+
+    answers = federation.source.table.answers
+    rows = federation.partition.rows(site, "train").tolist() if answers is not None else []
+    return frequent_answers([answers[row] for row in rows] if answers else [], build_task(federation.config.task).least)
 
 
 def check_strategy(federation: Federation, rotation: Rotation) -> None:

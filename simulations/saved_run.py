@@ -16,6 +16,7 @@ from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 from fedmedpeft.data import PartitionManifest
 from fedmedpeft.methods import stays_at_sites
+from fedmedpeft.tasks import Task, build_task
 from simulations.preflight import PARTITION_FILE
 
 Kept = Literal["nothing", "personal", "own"]
@@ -55,6 +56,11 @@ class SavedRun:
             raise ConfigError(
                 f"'{path}' is not a run's configuration ({error}). Copy adapter/ elsewhere and give --data with it."
             ) from None
+
+    def task(self) -> Task:
+        """What the adapter was trained for. Raises ConfigError where it cannot be read."""
+        config = read_adapter(self.adapter).config
+        return build_task(config.task, config.classes)
 
     def personal_of_adapter(self) -> tuple[str, ...]:
         """What the adapter does not hold. Raises ConfigError where it cannot be read."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from fedmedpeft.components import ComponentSpec, ConfigError, parse_spec, suggest
 from fedmedpeft.config import RunConfig
 
-# Options of sources and partitions that name a place on this machine.
-_PATHS = ("path", "root")
+# Options of sources, partitions, tasks and knowledge that name a place on this machine.
+_PATHS = ("path", "root", "answers")
+# Options of backbones that may.
+_TOWERS = ("vision", "text", "checkpoint")
 
 
 def read_settings(
@@ -67,19 +69,32 @@ def _typed(key: str, text: str) -> Any:
 
 
 def _absolute(config: RunConfig) -> dict[str, str]:
-    backbone = Path(config.backbone).expanduser()
     return {
         "runs-dir": str(Path(config.runs_dir).expanduser().absolute()),
+        "task": _with_absolute_paths(config.task),
         "data": _with_absolute_paths(config.data),
         "partition": _with_absolute_paths(config.partition),
-        "backbone": str(backbone.absolute()) if backbone.is_dir() else config.backbone,
+        "backbone": _backbone(config.backbone),
+        "knowledge": _with_absolute_paths(config.knowledge) if config.knowledge else "",
         "start-from": str(Path(config.start_from).expanduser().absolute()) if config.start_from else "",
     }
 
 
-def _with_absolute_paths(text: str) -> str:
+def _backbone(text: str) -> str:
+    """Names stay as they are; of a backbone made of several, what is there as a file or a directory is a path."""
+    whole = Path(text).expanduser()
+    if whole.is_dir() or "(" not in text:
+        return str(whole.absolute()) if whole.is_dir() else text
+    return _with_absolute_paths(text, [key for key in _TOWERS if _exists(parse_spec(text).options.get(key))])
+
+
+def _exists(value: object) -> bool:
+    return bool(value) and Path(str(value)).expanduser().exists()
+
+
+def _with_absolute_paths(text: str, keys: Sequence[str] = _PATHS) -> str:
     spec = parse_spec(text)
-    places = {key: value for key, value in spec.options.items() if key in _PATHS and value}
+    places = {key: value for key, value in spec.options.items() if key in keys and value}
     if not places:
         return text
     absolute = {key: str(Path(str(value)).expanduser().absolute()) for key, value in places.items()}

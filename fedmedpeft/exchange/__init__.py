@@ -6,6 +6,8 @@ Importing this package imports neither torch nor Flower; :mod:`fedmedpeft.exchan
 from fedmedpeft.exchange.contract import Contract, ContractError
 from fedmedpeft.exchange.manifest import Manifest, TensorSpec
 from fedmedpeft.exchange.messages import (
+    AnswersReply,
+    AnswersRequest,
     JoinReply,
     JoinRequest,
     ReferenceReply,
@@ -19,6 +21,8 @@ from fedmedpeft.exchange.messages import (
 from fedmedpeft.exchange.peft_state import EncodedState, PeftState
 
 __all__ = [
+    "AnswersReply",
+    "AnswersRequest",
     "Contract",
     "ContractError",
     "EncodedState",

@@ -15,6 +15,8 @@ from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
 from fedmedpeft.exchange.contract import ContractError
 from fedmedpeft.exchange.messages import (
+    AnswersReply,
+    AnswersRequest,
     JoinReply,
     JoinRequest,
     ReferenceReply,
@@ -25,13 +27,22 @@ from fedmedpeft.exchange.messages import (
 )
 from fedmedpeft.exchange.peft_state import EncodedState
 
-JOIN, VISIT, REFERENCE = "query.join", "train.visit", "train.reference"
+ANSWERS, JOIN, VISIT, REFERENCE = "query.answers", "query.join", "train.visit", "train.reference"
 """Flower's message types; the part after the dot names the ClientApp's function."""
 
 _FIELDS, _STATE, _SCORES, _COUNTS = "fields", "state", "scores.", "counts."
 _NUMPY = "numpy.ndarray"
 
-AnyMessage = JoinRequest | JoinReply | VisitRequest | VisitReply | ReferenceRequest | ReferenceReply
+AnyMessage = (
+    AnswersRequest
+    | AnswersReply
+    | JoinRequest
+    | JoinReply
+    | VisitRequest
+    | VisitReply
+    | ReferenceRequest
+    | ReferenceReply
+)
 
 
 def wire_bytes(content: RecordDict) -> int:
@@ -71,6 +82,14 @@ def encode(message: AnyMessage) -> RecordDict:
             fields[name] = value
     content[_FIELDS] = ConfigRecord(fields)
     return content
+
+
+def decode_answers_request(content: RecordDict) -> AnswersRequest:
+    return AnswersRequest(**_fields(content, AnswersRequest))
+
+
+def decode_answers_reply(content: RecordDict) -> AnswersReply:
+    return AnswersReply(**_fields(content, AnswersReply), counts=_counts(content, "counts"))
 
 
 def decode_join_request(content: RecordDict) -> JoinRequest:
@@ -114,7 +133,7 @@ def _encode_mapping(name: str, value: Mapping[str, Any]) -> dict[str, MetricReco
             {
                 "samples": s.samples,
                 "loss": s.loss,
-                "confusion": s.confusion,
+                "counts": s.counts,
                 **{f"metric.{k}": v for k, v in s.metrics.items()},
             }
         )
@@ -123,14 +142,18 @@ def _encode_mapping(name: str, value: Mapping[str, Any]) -> dict[str, MetricReco
 
 
 def _fields(content: RecordDict, kind: type) -> dict[str, Any]:
-    """The scalar fields of ``kind``, each of the type that it is declared with."""
+    """The scalar fields of ``kind``, each of the type that it is declared with; one that may be None may be missing."""
     record = content.config_records.get(_FIELDS)
     if record is None:
         raise ContractError("the message has no fields")
     scalars = {"str": str, "int": int, "float": float, "bool": bool, "Reference": str}
-    declared = {k: scalars[v] for k, v in kind.__annotations__.items() if v in scalars}
+    scalars |= {"str | None": str, "bool | None": bool}
+    declared = {k: v for k, v in kind.__annotations__.items() if v in scalars}
     fields = {}
-    for name, type_ in declared.items():
+    for name, annotation in declared.items():
+        if name not in record and annotation.endswith("| None"):
+            continue
+        type_ = scalars[annotation]
         if type(record.get(name)) is not type_:
             raise ContractError(f"field '{name}' is missing or not of type {type_.__name__}")
         fields[name] = record[name]
@@ -152,11 +175,11 @@ def _scores(content: RecordDict) -> dict[str, Scores]:
 
 def _one_score(record: MetricRecord) -> Scores:
     metrics = {k.removeprefix("metric."): v for k, v in record.items() if k.startswith("metric.")}
-    samples, loss, confusion = record.get("samples"), record.get("loss"), record.get("confusion")
-    if not (isinstance(samples, int) and isinstance(loss, float) and isinstance(confusion, list)):
-        raise ContractError("scores without samples, loss or confusion counts")
+    samples, loss, counts = record.get("samples"), record.get("loss"), record.get("counts")
+    if not (isinstance(samples, int) and isinstance(loss, float) and isinstance(counts, list)):
+        raise ContractError("scores without samples, loss or counts")
     return Scores(
-        samples, loss, {k: float(v) for k, v in metrics.items() if isinstance(v, float)}, [int(c) for c in confusion]
+        samples, loss, {k: float(v) for k, v in metrics.items() if isinstance(v, float)}, [int(c) for c in counts]
     )
 
 

@@ -21,6 +21,7 @@ class Refusal(IntEnum):
     TRAINING = 105
     INTERNAL = 106
     STATE = 107
+    CLASSES = 108
 
 
 class SiteError(Exception):
@@ -39,16 +40,39 @@ class Scores:
     samples: int
     loss: float
     metrics: dict[str, float]
-    confusion: list[int]
-    """Counts of C x C (true, predicted), row by row."""
+    counts: list[int]
+    """Whole numbers that add up over sites; the task knows what they count."""
+
+
+@dataclass(frozen=True)
+class AnswersRequest:
+    """Before sites join, where the federation agrees on the classes: which answers does your training data have?"""
+
+    run: str
+
+
+@dataclass(frozen=True)
+class AnswersReply:
+    """How often each answer occurs in a site's training data, without those that are too rare to be named there."""
+
+    site: str
+    counts: dict[str, int]
 
 
 @dataclass(frozen=True)
 class JoinRequest:
-    """Before the first round: who are you, and do we agree? One site is also asked for the initial state."""
+    """Before the first round: who are you, and do we agree? One site is also asked for the initial state.
+
+    Args:
+        run: its name.
+        send_state: whether to send the initial state.
+        classes: one a line, where the federation agreed on them; None where each site's data names them, or nothing
+            does.
+    """
 
     run: str
     send_state: bool
+    classes: str | None = None
 
 
 @dataclass(frozen=True)
@@ -57,15 +81,16 @@ class JoinReply:
 
     Args:
         site: its name.
-        classes: class names in the order of their indices, one a line.
+        classes: class names in the order of their indices, one a line, where its data names them; else empty.
         synthetic: whether its images are procedural.
         fingerprint: of the backbone it loaded.
         manifest_hash: of the PEFT state it derived from its own configuration.
         state_hash: of its initial PEFT state; equal at all sites of one run.
-        samples: images per split, ``train``, ``val``, ``test``.
-        skipped: images left out, by public reason.
+        samples: images (or questions) per split, ``train``, ``val``, ``test``.
+        skipped: those left out, by public reason.
         state: the initial PEFT state, where asked for.
         partition_hash: of the partition it made, where it sees all data (simulation).
+        shares_images: True where some test questions are about images that are also in train; None elsewhere.
     """
 
     site: str
@@ -78,6 +103,7 @@ class JoinReply:
     skipped: dict[str, int] = field(default_factory=dict)
     state: EncodedState | None = None
     partition_hash: str = ""
+    shares_images: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +120,7 @@ class VisitRequest:
         train: groups of the rotation to train and give back, comma-separated; empty without one and in the last visit.
         sends: groups of the rotation in ``state``; of all others the site has the values already.
         state_hash: of the whole global state, which the site must have once it has read this; empty without a rotation.
+        classes: as in :class:`JoinRequest`, for a site that may have lost them; None for all others.
     """
 
     run: str
@@ -105,6 +132,7 @@ class VisitRequest:
     train: str = ""
     sends: str = ""
     state_hash: str = ""
+    classes: str | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +141,7 @@ class VisitReply:
 
     Args:
         before: scores of the state that came, per split (``val``; with ``last`` also ``test``).
-        samples: training images.
+        samples: training images or questions.
         loss: mean training loss; nan without training.
         steps: optimiser steps taken.
         seconds: time spent in training and evaluation.
@@ -132,9 +160,15 @@ class VisitReply:
 
 @dataclass(frozen=True)
 class ReferenceRequest:
-    """Train a reference at the site, from the same start and for as many steps; nothing but scores comes back."""
+    """Train a reference at the site, from the same start and for as many steps; nothing but scores comes back.
+
+    Args:
+        kind: which.
+        run: its name, where the site keeps the run's classes under it; else None.
+    """
 
     kind: Reference
+    run: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Training and evaluation on one site's data."""
+"""Training on one site's data."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ import torch
 from torch.nn.utils import clip_grad_norm_
 
 from fedmedpeft.config import RunConfig
-from fedmedpeft.data.site_data import Split
+from fedmedpeft.data.split import Split
 from fedmedpeft.learner import HEAD, Learner
-from fedmedpeft.tasks import Evaluation
 from fedmedpeft.training.features import FeatureCache
+from fedmedpeft.training.predictor import LearnerPredictor
 from fedmedpeft.training.schedule import Schedule
-
-_EVALUATION_BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -28,8 +26,10 @@ class TrainingResult:
     seconds: float
 
 
-class LocalTrainer:
+class LocalTrainer(LearnerPredictor):
     """AdamW on the learner's trainables. One instance serves one stretch of steps of one site.
+
+    To the task it is the predictor.
 
     Args:
         learner: trained in place.
@@ -48,10 +48,9 @@ class LocalTrainer:
         proximal: float = 0.0,
         cache: FeatureCache | None = None,
     ) -> None:
-        self.learner = learner
+        super().__init__(learner, cache)
         self.config = config
         self.proximal = proximal
-        self.cache = cache if learner.keeps_features else None
         self.optimiser = torch.optim.AdamW(_groups(learner, config), weight_decay=config.weight_decay)
         self._base_rates = [rate * group["lr"] for group in self.optimiser.param_groups]
         self._schedule = Schedule(config.total_steps, config.warmup_fraction, config.schedule)
@@ -60,18 +59,18 @@ class LocalTrainer:
         """Take ``steps`` optimiser steps, the first being number ``first_step`` of the site's whole run."""
         learner, config = self.learner, self.config
         learner.train()
-        prior = None
-        if config.logit_adjustment:
-            prior = learner.task.log_prior(split.labels, config.logit_adjustment).to(learner.mean.device)
+        prior = learner.task.prior(split, config.logit_adjustment) if config.logit_adjustment else None
+        prior = None if prior is None else prior.to(learner.mean.device)
         anchor = [(p, p.detach().clone()) for p in self._exchanged()] if self.proximal else []
         losses, began = 0.0, time.perf_counter()
-        batches = _batches(len(split.labels), config.batch_size, seed)
+        batches = _batches(len(split), config.batch_size, seed)
+        generator = torch.Generator().manual_seed(seed)
         device = learner.mean.device
         # Dropout draws from torch's global generator: seeded here, and put back as it was.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)
             for step, rows in zip(range(first_step, first_step + steps), batches, strict=False):
-                loss = learner.task.loss(self._logits(split, rows), split.labels[rows].to(device), prior)
+                loss = learner.task.loss(self, split, rows, prior=prior, generator=generator)
                 for parameter, start in anchor:
                     loss = loss + 0.5 * self.proximal * (parameter - start).square().sum()
                 losses += self._step(step, loss)
@@ -87,15 +86,6 @@ class LocalTrainer:
             clip_grad_norm_(self._parameters(), self.config.gradient_clip)
         self.optimiser.step()
         return float(loss.detach())
-
-    @torch.no_grad()
-    def evaluate(self, split: Split) -> Evaluation:
-        """Loss and metrics of the learner as it is."""
-        self.learner.eval()
-        chunks = torch.arange(len(split.labels)).split(_EVALUATION_BATCH)
-        logits = [self._logits(split, rows).cpu() for rows in chunks]
-        empty = torch.zeros(0, self.learner.task.outputs)
-        return self.learner.task.evaluate(torch.cat(logits) if logits else empty, split.labels)
 
     def momentum(self) -> dict[str, torch.Tensor]:
         """The optimiser's moments by parameter name (``<name>/exp_avg``, ...), to go on from in a later round."""
@@ -115,13 +105,6 @@ class LocalTrainer:
                 # AdamW counts its steps on the CPU and wants the moments beside their parameter.
                 moved = {key: v if key == "step" else v.to(device) for key, v in kept.items()}
                 self.optimiser.state[trainable.parameter] = moved
-
-    def _logits(self, split: Split, rows: torch.Tensor) -> torch.Tensor:
-        if self.cache is None:
-            logits: torch.Tensor = self.learner(split.images[rows])
-        else:
-            logits = self.learner.head(self.cache.features(self.learner, split)[rows])
-        return logits
 
     def _exchanged(self) -> list[torch.nn.Parameter]:
         """FedProx pulls towards the global state; what stays at the site has none, and what rests does not move."""

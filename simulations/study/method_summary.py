@@ -66,7 +66,7 @@ class PartitionSummary:
         return [(method, gap) for method, gap in gaps if gap > 0]
 
     def slope(self, *, with_full: bool) -> Slope:
-        """Points (hundredths) of balanced accuracy per decade of exchanged parameters, head included."""
+        """Points (hundredths) of the test metric per decade of exchanged parameters, head included."""
         counted = [method for method in self.methods if with_full or not method.has_full_fine_tuning]
         return slope_per_decade(
             [(m.size.method_parameters + m.size.head_parameters, 100 * m.mean.mean) for m in counted]

@@ -9,7 +9,8 @@ from itertools import product
 from fedmedpeft.components import ConfigError
 from fedmedpeft.config import Mode, RunConfig
 from fedmedpeft.data.source import SPLITS
-from simulations.preflight import Federation, check_components, plan_federation
+from fedmedpeft.tasks import Task, build_task
+from simulations.preflight import Federation, check_components, plan_federation, planned_task
 from simulations.settings import read_settings
 from simulations.study.cell import Cell
 from simulations.study.study_file import Study, same_method
@@ -45,6 +46,12 @@ class Plan:
     @property
     def synthetic(self) -> bool:
         return next(iter(self.federations.values())).source.synthetic
+
+    @property
+    def task(self) -> Task:
+        """The same for all runs."""
+        federation = next(iter(self.federations.values()))
+        return build_task(federation.config.task)
 
     @property
     def searches(self) -> bool:
@@ -153,6 +160,6 @@ def _size(federation: Federation) -> Size:
 
     config = federation.config
     record = load_record(config.backbone, revision=config.backbone_revision, image_size=config.image_size)
-    manifest, rotation = exchanged(config, record, federation.source.table.classes)
+    manifest, rotation = exchanged(config, record, planned_task(federation).classes)
     manifest = rotation.largest_part(manifest)
     return Size(manifest.numel("method"), manifest.numel("head"), manifest.nbytes)

@@ -1,4 +1,4 @@
-"""Bytes against balanced accuracy, as PNG and SVG."""
+"""Bytes against the test metric, as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from fedmedpeft.tasks import Task
 from simulations.study.labels import place_labels
 from simulations.study.method_summary import MethodSummary, PartitionSummary
 
@@ -25,7 +26,7 @@ _APART = 0.011
 _STYLE: Any = {"svg.hashsalt": "fedmedpeft", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
 
-def draw(title: str, summary: PartitionSummary) -> dict[str, bytes]:
+def draw(title: str, summary: PartitionSummary, task: Task) -> dict[str, bytes]:
     """The picture of one partition by file type. Methods without a result are not in it."""
     with rc_context(_STYLE):
         figure = Figure(figsize=(9.2, 6.2), layout="constrained")
@@ -33,6 +34,7 @@ def draw(title: str, summary: PartitionSummary) -> dict[str, bytes]:
         axes = figure.add_subplot()
         shown = [method for method in summary.methods if method.mean.n and math.isfinite(method.bytes_up)]
         _axes(axes, title, shown)
+        axes.set_ylabel(f"test {task.primary.replace('_', ' ')}")
         _references(axes, summary)
         places = _places(axes, shown)
         for method in shown:
@@ -51,7 +53,6 @@ def _axes(axes: Axes, title: str, shown: Sequence[MethodSummary]) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(EngFormatter(unit="B"))
     axes.set_xlabel("what one site sends in one round (bytes, log scale)")
-    axes.set_ylabel("test balanced accuracy")
     axes.grid(True, which="major", color="#e6e6e6", linewidth=0.6)
     axes.set_axisbelow(True)
     if shown:

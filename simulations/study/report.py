@@ -31,7 +31,7 @@ def write_report(plan: Plan, out: Path) -> list[RunRow]:
         line
         for row in rows
         if row.status == "completed"
-        for line in site_columns(row, CellDirectory(out, row.cell).summary())
+        for line in site_columns(row, CellDirectory(out, row.cell).summary(), plan.task)
     ]
     write_atomically(out / "sites.csv", _csv(sites))
     summaries = summarise(plan, rows)
@@ -47,7 +47,8 @@ def _plot(plan: Plan, summary: PartitionSummary, out: Path) -> None:
     several = len(plan.study.partitions) > 1
     suffix = "-" + re.sub(r"[^A-Za-z0-9.]+", "-", summary.partition).strip("-") if several else ""
     synthetic = " (SYNTHETIC data)" if plan.synthetic else ""
-    for kind, content in draw(f"{plan.study.name}, partition {summary.partition}{synthetic}", summary).items():
+    title = f"{plan.study.name}, partition {summary.partition}{synthetic}"
+    for kind, content in draw(title, summary, plan.task).items():
         write_atomically(out / f"plot{suffix}.{kind}", content)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any, Literal
 
-from fedmedpeft.tasks import METRICS
+from fedmedpeft.tasks import Task
 from simulations.study.cell import Cell
 from simulations.study.cell_directory import CellDirectory
 from simulations.study.plan import Choices, Plan
@@ -21,12 +21,12 @@ Status = Literal["completed", "failed", "not run"]
 
 @dataclass(frozen=True)
 class Score:
-    """Test balanced accuracy of one model: mean over sites (each counting once), lowest, and whose that is."""
+    """Test metric of one model: mean over sites (each counting once), lowest, and whose that is; means of others."""
 
     mean: float = math.nan
     worst: float = math.nan
     worst_site: str = ""
-    auroc: float = math.nan
+    others: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ def read_runs(plan: Plan, out: Path, chosen: Choices) -> list[RunRow]:
     rows = []
     for cell in (*plan.first(), *plan.rest(chosen)):
         counts = cell.kind != "federated" or chosen.get((cell.method, cell.partition)) == cell.scale
-        rows.append(_row(CellDirectory(out, cell), counts))
+        rows.append(_row(CellDirectory(out, cell), counts, plan.task))
     return rows
 
 
 def run_columns(row: RunRow, plan: Plan) -> dict[str, Any]:
     """One line of ``results.csv``."""
-    cell, size = row.cell, plan.sizes[row.cell.method]
+    cell, size, primary = row.cell, plan.sizes[row.cell.method], plan.task.primary
     federated = cell.kind == "federated"
     return {
         "kind": cell.kind,
@@ -76,14 +76,14 @@ def run_columns(row: RunRow, plan: Plan) -> dict[str, Any]:
         "bytes_up_per_site_round": row.bytes_up,
         "bytes_down_per_site_round": row.bytes_down,
         "total_bytes": row.total_bytes,
-        "val_balanced_accuracy": row.validation[0],
-        "worst_val_balanced_accuracy": row.validation[1],
-        "test_balanced_accuracy": row.test.mean,
-        "worst_test_balanced_accuracy": row.test.worst,
+        f"val_{primary}": row.validation[0],
+        f"worst_val_{primary}": row.validation[1],
+        f"test_{primary}": row.test.mean,
+        f"worst_test_{primary}": row.test.worst,
         "worst_site": row.test.worst_site,
-        "test_auroc": row.test.auroc,
-        "personalised_test_balanced_accuracy": row.personalised.mean,
-        "worst_personalised_test_balanced_accuracy": row.personalised.worst,
+        **{f"test_{metric}": row.test.others.get(metric, math.nan) for metric in plan.task.secondary},
+        f"personalised_test_{primary}": row.personalised.mean,
+        f"worst_personalised_test_{primary}": row.personalised.worst,
         "seconds": row.seconds,
         "seconds_per_round": row.seconds_per_round,
         "run": f"runs/{row.run.name}" if row.status == "completed" else "",
@@ -91,7 +91,7 @@ def run_columns(row: RunRow, plan: Plan) -> dict[str, Any]:
     }
 
 
-def site_columns(row: RunRow, summary: Mapping[str, Any]) -> list[dict[str, Any]]:
+def site_columns(row: RunRow, summary: Mapping[str, Any], task: Task) -> list[dict[str, Any]]:
     """Lines of ``sites.csv``: the test metrics of each site, by each model that the run has."""
     cell, lines = row.cell, []
     for model, result in _results(summary).items():
@@ -99,11 +99,11 @@ def site_columns(row: RunRow, summary: Mapping[str, Any]) -> list[dict[str, Any]
             line: dict[str, Any] = {"kind": cell.kind, "method": cell.method, "partition": cell.partition}
             line |= {"seed": cell.seed, "scale": cell.scale, "chosen": str(row.chosen).lower()}
             line |= {"model": model, "site": site, "samples": metrics.get("samples", ""), "loss": metrics.get("loss")}
-            lines.append(line | {name: metrics.get(name) for name in METRICS})
+            lines.append(line | {name: metrics.get(name) for name in task.metrics})
     return lines
 
 
-def _row(directory: CellDirectory, chosen: bool) -> RunRow:
+def _row(directory: CellDirectory, chosen: bool, task: Task) -> RunRow:
     cell, state, outcome = directory.cell, directory.state(), directory.outcome()
     status: Status = "not run" if state == "open" else state
     begun = RunRow(cell, chosen, status, outcome.reason, directory.run, outcome.seconds or math.nan)
@@ -119,9 +119,9 @@ def _row(directory: CellDirectory, chosen: bool) -> RunRow:
         "",
         directory.run,
         outcome.seconds or math.nan,
-        validation=final_validation(directory.run),
-        test=_score(results.get(cell.kind, {})),
-        personalised=_score(results.get("personalised", {})),
+        validation=final_validation(directory.run, task.primary),
+        test=_score(results.get(cell.kind, {}), task),
+        personalised=_score(results.get("personalised", {}), task),
         bytes_up=up,
         bytes_down=down,
         total_bytes=traffic.get("up_bytes", math.nan) + traffic.get("down_bytes", math.nan),
@@ -134,12 +134,15 @@ def _results(summary: Mapping[str, Any]) -> Mapping[str, Any]:
     return results if isinstance(results, Mapping) else {}
 
 
-def _score(result: Mapping[str, Any]) -> Score:
+def _score(result: Mapping[str, Any], task: Task) -> Score:
     if not result:
         return Score()
-    areas = [site["auroc"] for site in result["sites"].values() if site.get("auroc") is not None]
+    sites = result["sites"].values()
+    others = {
+        metric: _mean([site[metric] for site in sites if site.get(metric) is not None]) for metric in task.secondary
+    }
     mean, worst = (math.nan if result[key] is None else result[key] for key in ("mean", "worst"))
-    return Score(mean, worst, result["worst_site"], fmean(areas) if areas else math.nan)
+    return Score(mean, worst, result["worst_site"], others)
 
 
 def _bytes_per_visit(run: Path) -> tuple[float, float]:

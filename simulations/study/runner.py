@@ -37,7 +37,8 @@ def choices(plan: Plan, out: Path) -> dict[tuple[str, str], float]:
         if not plan.searches:
             found[pair] = directories[0].cell.scale
         elif all(directory.state() != "open" for directory in directories):
-            best = choose({d.cell.scale: final_validation(d.run)[0] for d in directories if d.state() == "completed"})
+            scored = [directory for directory in directories if directory.state() == "completed"]
+            best = choose({d.cell.scale: final_validation(d.run, plan.task.primary)[0] for d in scored})
             if best is not None:
                 found[pair] = best
     return found

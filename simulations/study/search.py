@@ -12,8 +12,8 @@ def choose(validation: Mapping[float, float]) -> float | None:
     """The scale with the highest validation score; the smaller of two that are equal.
 
     Args:
-        validation: mean over sites of the final state's validation balanced accuracy, by scale; ``nan`` where the run
-            failed or has no score.
+        validation: mean over sites of the final state's validation metric, by scale; ``nan`` where the run failed or
+            has no score.
 
     Returns:
         The scale; None where no run has a score.
@@ -25,14 +25,14 @@ def choose(validation: Mapping[float, float]) -> float | None:
     return max(scored, key=lambda scale: (scored[scale], -scale)) if scored else None
 
 
-def final_validation(run: Path) -> tuple[float, float]:
-    """Mean over sites, and worst site, of the validation balanced accuracy after the last round: from ``rounds.csv``,
-    which has no test figures. ``nan`` where there is none.
+def final_validation(run: Path, metric: str) -> tuple[float, float]:
+    """Mean over sites, and worst site, of a validation metric after the last round: from ``rounds.csv``, which has no
+    test figures. ``nan`` where there is none.
     """
     try:
         with (run / "rounds.csv").open(encoding="utf-8", newline="") as file:
             last = list(csv.DictReader(file))[-1]
-        return _number(last["val_balanced_accuracy"]), _number(last["worst_val_balanced_accuracy"])
+        return _number(last[f"val_{metric}"]), _number(last[f"worst_val_{metric}"])
     except (OSError, IndexError, KeyError, ValueError):
         return math.nan, math.nan
 

@@ -25,8 +25,8 @@ _SET_BY_THE_STUDY = {
     "run-name": "the study names its runs",
     "runs-dir": "say where with --out",
 }
-# What decides who has which images: were it to differ between methods, they could not be compared.
-_DATA_KEYS = ("data", "partition-seed", "sites", "val-fraction", "test-fraction", "min-train-per-site")
+# What is learnt, and what decides who has which images: were it to differ between methods, nothing could be compared.
+_DATA_KEYS = ("task", "data", "partition-seed", "sites", "val-fraction", "test-fraction", "min-train-per-site")
 
 
 def same_method(text: str) -> tuple[ComponentSpec, ...]:

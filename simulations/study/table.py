@@ -33,7 +33,7 @@ def _unfinished(plan: Plan, rows: Sequence[RunRow]) -> Iterator[str]:
 def _setting(plan: Plan) -> Iterator[str]:
     study, (federation, *_) = plan.study, list(plan.federations.values())
     configs = {cell.method: cell.config for cell in plan.first()}
-    config = configs[study.methods[0]]
+    config, metric = configs[study.methods[0]], _metric(plan)
     if plan.synthetic:
         yield f"**{SYNTHETIC_WARNING}**\n"
     yield (
@@ -47,7 +47,7 @@ def _setting(plan: Plan) -> Iterator[str]:
         yield (
             f"Learning rate: every method was run with its recommended step sizes times each of {grid} "
             f"(seed {study.seeds[0]}), the same number of runs for each. The scale with the best mean validation "
-            "balanced accuracy after the last round was kept for all seeds; test images were not looked at for it.\n"
+            f"{metric} after the last round was kept for all seeds; test {plan.task.unit} were not looked at for it.\n"
         )
     else:
         yield f"Learning rate: recommended step sizes times {study.learning_rate_scales[0]:g}; no search.\n"
@@ -58,9 +58,9 @@ def _setting(plan: Plan) -> Iterator[str]:
         yield f"Trained and kept at each site, never exchanged: {parts} of {', '.join(methods)}.\n"
     own = " `personalised`: after a few more steps at each site alone."
     yield (
-        "Balanced accuracy is on test images: `mean` over sites, each counting once, and the `worst site`; mean of n "
-        "seeds ± half of the 95% interval (t distribution). Parameters are those exchanged in a round, method + head. "
-        "Bytes are measured: what one site sends in one round."
+        f"{metric.capitalize()} is on test {plan.task.unit}: `mean` over sites, each counting once, and the "
+        "`worst site`; mean of n seeds ± half of the 95% interval (t distribution). Parameters are those exchanged in "
+        "a round, method + head. Bytes are measured: what one site sends in one round."
         + (own if any(config.personalise_steps for config in configs.values()) else "")
     )
 
@@ -115,7 +115,7 @@ def _score(value: Interval) -> str:
 
 def _findings(plan: Plan, summary: PartitionSummary) -> Iterator[str]:
     front = ", ".join(f"`{method.method}`" for method in summary.front)
-    yield f"- On the Pareto front of bytes and mean balanced accuracy: {front or 'none'}."
+    yield f"- On the Pareto front of bytes and mean {_metric(plan)}: {front or 'none'}."
     yield (
         f"- Bytes that differ by up to {SAME_COST:.0%} count as equal for it. Between methods whose intervals overlap, "
         "the front is a matter of chance."
@@ -126,21 +126,25 @@ def _findings(plan: Plan, summary: PartitionSummary) -> Iterator[str]:
         yield f"- Below training alone (local-only): {', '.join(below) or 'none'}."
     if any("(edge)" in _method_cells(plan, method, False)[-1] for method in summary.methods):
         yield "- `(edge)`: the best scale is the grid's smallest or largest; a wider grid might find a better one."
-    yield f"- {_slope(summary.slope(with_full=True), 'over all methods')}"
+    yield f"- {_slope(plan, summary.slope(with_full=True), 'over all methods')}"
     if any(method.has_full_fine_tuning and method.mean.n for method in summary.methods):
-        yield f"- {_slope(summary.slope(with_full=False), 'without full fine-tuning')}"
+        yield f"- {_slope(plan, summary.slope(with_full=False), 'without full fine-tuning')}"
     if summary.references and plan.study.references:
         yield f"- References are trained with `{plan.study.references}`, for as many images as the federation sees."
 
 
-def _slope(slope: Slope, over: str) -> str:
-    what = f"Points of balanced accuracy per tenfold exchanged parameters (method + head), {over} (n = {slope.n})"
+def _slope(plan: Plan, slope: Slope, over: str) -> str:
+    what = f"Points of {_metric(plan)} per tenfold exchanged parameters (method + head), {over} (n = {slope.n})"
     if math.isnan(slope.value):
         return f"{what}: too few methods."
     if math.isnan(slope.low):
         return f"{what}: {slope.value:+.2f}; too few methods for an interval."
     interval = f"95% interval {slope.low:+.2f} to {slope.high:+.2f}, bootstrap over methods, {DRAWS:,} draws"
     return f"{what}: {slope.value:+.2f} ({interval})."
+
+
+def _metric(plan: Plan) -> str:
+    return plan.task.primary.replace("_", " ")
 
 
 def _failures(rows: Sequence[RunRow]) -> Iterator[str]:

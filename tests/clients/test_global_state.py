@@ -11,6 +11,7 @@ import pytest
 from clients.simulated_site import SimulatedFederation
 from clients.worker import SiteWorker
 from fedmedpeft.config import RunConfig
+from fedmedpeft.data.split import Split
 from fedmedpeft.exchange import (
     Contract,
     ContractError,
@@ -22,6 +23,7 @@ from fedmedpeft.exchange import (
     VisitReply,
     VisitRequest,
 )
+from fedmedpeft.training import LocalTrainer, TrainingResult
 
 BLOCKS = ("blocks.0", "blocks.1")
 
@@ -239,15 +241,15 @@ def test_a_local_reference_is_as_many_visits_of_a_federation_of_one(config: RunC
     joined = worker.join(JoinRequest("run", send_state=False))
     assert joined.state_hash == _start(worker).hash()
     seen: list[tuple[bool, int, int]] = []
-    train = type(worker)._run
+    train = LocalTrainer.train
 
-    def spy(self: SiteWorker, trainer: object, split: object, steps: int, purpose: str, first_step: int = 0) -> object:
+    def spy(self: LocalTrainer, split: Split, *, first_step: int, steps: int, seed: int) -> TrainingResult:
         drawn = self.learner.trainables["blocks.0.q.weight"].parameter.requires_grad
         seen.append((drawn, steps, first_step))
-        return train(self, trainer, split, steps, purpose, first_step)  # type: ignore[arg-type]
+        return train(self, split, first_step=first_step, steps=steps, seed=seed)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(worker), "_run", spy)
+        patch.setattr(LocalTrainer, "train", spy)
         worker.reference(ReferenceRequest("local-only"))
         alone, seen[:] = list(seen), []
         worker.visit(_request(worker, _start(worker), "blocks.0"))

@@ -12,6 +12,7 @@ import torch
 from clients.simulated_site import SimulatedFederation
 from clients.worker import SiteWorker
 from fedmedpeft.config import RunConfig
+from fedmedpeft.data.split import Split
 from fedmedpeft.exchange import (
     EncodedState,
     JoinRequest,
@@ -21,6 +22,7 @@ from fedmedpeft.exchange import (
     VisitReply,
     VisitRequest,
 )
+from fedmedpeft.training import LearnerPredictor, LocalTrainer, TrainingResult
 
 _SITE = "batchnorm(statistics='site')"
 Build = Callable[..., SimulatedFederation]
@@ -92,7 +94,7 @@ def test_they_come_back_in_a_new_process_and_decide_the_scores(build: Build) -> 
     again.learner.load(again.worker(0).contract.admit(trained))  # type: ignore[arg-type]
     with torch.no_grad():
         split = again.worker(0).data.val
-        loss = again.learner.task.evaluate(again.learner.eval()(split.images), split.labels).loss
+        loss = LearnerPredictor(again.learner).evaluate(split).loss
     assert loss == pytest.approx(before.loss, rel=1e-6)
 
 
@@ -137,14 +139,14 @@ def test_a_reference_starts_from_pretrained_statistics_and_is_scored_with_its_ow
 
 def test_statistics_that_diverged_are_not_kept(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = build().worker(0)
-    run = worker._run
+    train = LocalTrainer.train
 
-    def spoil(*arguments: object) -> object:
-        result = run(*arguments)  # type: ignore[arg-type]
+    def spoil(self: LocalTrainer, split: Split, **stretch: int) -> TrainingResult:
+        result = train(self, split, **stretch)
         next(iter(worker.learner.kept().values()))[0] = torch.inf
         return result
 
-    monkeypatch.setattr(worker, "_run", spoil)
+    monkeypatch.setattr(LocalTrainer, "train", spoil)
     with pytest.raises(SiteError) as raised:
         _visit(worker)
     assert raised.value.code is Refusal.TRAINING

@@ -11,6 +11,7 @@ from clients.simulated_site import SimulatedFederation
 from clients.worker import SiteWorker
 from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange import (
+    AnswersRequest,
     ContractError,
     EncodedState,
     JoinRequest,
@@ -205,3 +206,18 @@ def test_the_personalised_model_stays_at_the_site(config: RunConfig, tmp_path: P
 def test_no_personalisation_where_none_is_wanted(config: RunConfig) -> None:
     worker = _changed(config, **{"personalise-steps": 0}).worker(0)
     assert set(worker.visit(_request(worker, 3, last=True)).before) == {"val", "test"}
+
+
+@pytest.mark.parametrize("changes", [{}, {"task": "generation"}, {"task": "vqa(answers='{list}')"}])
+def test_a_site_names_answers_only_where_the_run_agrees_on_them(
+    config: RunConfig, tmp_path: Path, changes: dict[str, str]
+) -> None:
+    (tmp_path / "list.txt").write_text("yes\n")
+    worker = _changed(config).worker(0)
+    worker.data.train.answers = ("rare", "yes", "yes")
+    task = changes.get("task", "classification").format(list=tmp_path / "list.txt")
+    worker.config = worker.config.model_copy(update={"task": task})
+    with pytest.raises(ContractError, match="does not agree on"):
+        worker.answers(AnswersRequest("run"))
+    worker.config = worker.config.model_copy(update={"task": "vqa"})
+    assert worker.answers(AnswersRequest("run")).counts == {"yes": 2}

@@ -91,6 +91,33 @@ def test_a_head_that_stayed_at_the_sites_is_said(tiny_backbone: Path, tmp_path: 
     assert "random weights" not in readme(saved, "")
 
 
+def test_random_weights_of_a_backbone_are_said(tiny_meter: str, tmp_path: Path) -> None:
+    _write(tiny_meter, "lora(where=fusion)", tmp_path)
+    page = (tmp_path / "README.md").read_text()
+    assert "Of the backbone: fusion layers random (fusion_seed=0)." in page
+    assert str(Path(tiny_meter.split("'")[1]).parent) not in page
+
+
 def test_names_of_backbones_without_directories_of_a_machine() -> None:
     assert shown("google/vit-base-patch16-224") == "google/vit-base-patch16-224"
     assert shown("/home/someone/models/vit") == "vit"
+    assert shown("meter(vision=embedded, text='/home/someone/bert', depth=2)") == (
+        "meter(vision='embedded', text='bert', depth=2)"
+    )
+
+
+@torch.no_grad()
+def test_the_page_says_how_texts_are_read(tiny_meter: str, tmp_path: Path) -> None:
+    """With the page's own lines; other programs have no such network, which the page says too."""
+    learner, _ = _write(tiny_meter, "kpl", tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == _OURS
+    page = (tmp_path / "README.md").read_text()
+    assert "Not in this format: no image classifier of transformers reads meter's feature" in page
+    code = page.split("```python\n")[1].split("```")[0].replace("DIRECTORY OF THIS FILE", str(tmp_path))
+    images = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(3))
+    names: dict[str, object] = {"images": images}
+    exec(code, names)
+    assert learner.backbone.tokenizer is not None
+    text = learner.backbone.tokenizer.encode(["is there a fracture?"], 20)
+    assert isinstance(names["logits"], torch.Tensor)
+    torch.testing.assert_close(names["logits"].cpu(), learner(images, text), atol=1e-5, rtol=1e-5)

@@ -81,6 +81,11 @@ def _becomes_a_hugging_face_adapter(directory: Path) -> None:
     (directory / HF_CONFIG_FILE).write_text('{"peft_type": "LORA"}')
 
 
+def test_an_adapter_of_before_there_were_tasks_is_a_classifier(saved: Path) -> None:
+    _edit(format_version=2, task=...)(saved)
+    assert read_adapter(saved).config.task == "classification"
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -89,7 +94,7 @@ def _becomes_a_hugging_face_adapter(directory: Path) -> None:
         (lambda d: (d / CONFIG_FILE).write_text("[]"), "not written by fedmedpeft;"),
         (lambda d: (d / CONFIG_FILE).rename(d / HF_CONFIG_FILE), "older format, written by fedmedpeft 0"),
         (_becomes_a_hugging_face_adapter, "Hugging Face PEFT adapter.*start-from="),
-        (_edit(format_version=3), "format_version=3"),
+        (_edit(format_version=4), "format_version=4; .* reads format_version=2 or 3"),
         (_edit(format_version=..., fedmedpeft="0.0.1"), "version that wrote it: 0.0.1"),
         (_edit(classes=...), "damaged: 'classes' is missing"),
         (_edit(surprise=1), "damaged: surprise"),

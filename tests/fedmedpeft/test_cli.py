@@ -12,7 +12,7 @@ from fedmedpeft.components import ConfigError
 from fedmedpeft.data import DataError
 from simulations.superlink import LaunchError
 
-_COMMANDS = ("run", "config", "methods", "estimate", "partition", "evaluate", "merge", "compare", "runs")
+_COMMANDS = ("run", "config", "methods", "estimate", "partition", "evaluate", "merge", "compare", "runs", "knowledge")
 
 
 def test_help_lists_every_command_without_loading_torch() -> None:
@@ -28,7 +28,11 @@ def test_help_lists_every_command_without_loading_torch() -> None:
 
 @pytest.mark.parametrize("command", _COMMANDS)
 def test_every_command_has_help_with_an_example(command: str) -> None:
-    subcommands = {"partition": ("make", "show", "plot"), "runs": ("list", "show")}.get(command, ("",))
+    subcommands = {
+        "partition": ("make", "show", "plot"),
+        "runs": ("list", "show"),
+        "knowledge": ("show", "coverage"),
+    }.get(command, ("",))
     for subcommand in subcommands:
         arguments = [command, *([subcommand] if subcommand else []), "--help"]
         result = CliRunner().invoke(cli.app, arguments, env={"COLUMNS": "200"})

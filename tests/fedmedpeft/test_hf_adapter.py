@@ -124,6 +124,12 @@ def test_what_peft_cannot_express_is_said(tiny_backbone: Path, tmp_path: Path, m
     assert not (tmp_path / "adapter_config.json").exists()
 
 
+def test_meter_has_no_such_classifier(tiny_meter: str, tmp_path: Path) -> None:
+    learner = Learner(load_backbone(tiny_meter), "lora", Classification(("a", "b", "c")), 0)
+    with pytest.raises(HfFormatError, match="reads meter's feature"):
+        _write(learner, "lora", tmp_path)
+
+
 def test_clip_has_no_such_classifier(tiny_clip: Path, tmp_path: Path) -> None:
     with pytest.raises(HfFormatError, match="reads clip's feature"):
         _write(_trained(tiny_clip, "lora"), "lora", tmp_path)

@@ -112,6 +112,11 @@ def test_clip_is_refused(tiny_clip: Path) -> None:
         merge(_trained(tiny_clip, "lora"), "lora")
 
 
+def test_meter_is_refused(tiny_meter: str) -> None:
+    with pytest.raises(ConfigError, match="A meter backbone cannot be merged"):
+        merge(Learner(load_backbone(tiny_meter), "lora", Classification(("a", "b")), 0), "lora")
+
+
 def test_a_bias_that_the_published_model_has_not_is_refused(tiny_resnet: Path) -> None:
     with pytest.raises(ConfigError, match="do not fit ResNetForImageClassification"):
         merge(_trained(tiny_resnet, "ssf"), "ssf")

@@ -13,7 +13,7 @@ from fedmedpeft.backbones import load_backbone
 from fedmedpeft.components import ConfigError
 from fedmedpeft.learner import Learner
 from fedmedpeft.tasks import Classification
-from tests.every_method import BACKBONES, EVERY_METHOD, cases
+from tests.every_method import BACKBONES, EVERY_METHOD, cases, texts
 
 
 def _trained(directory: Path, method: str, seed: int = 4) -> Learner:
@@ -42,9 +42,9 @@ def test_outputs_are_those_of_the_run(
 ) -> None:
     learner = _trained(request.getfixturevalue(BACKBONES[backbone]), method)
     _save(learner, method, tmp_path)
-    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
+    inputs = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8), *texts(learner, 3)
     with torch.no_grad():
-        torch.testing.assert_close(fedmedpeft.load(tmp_path)(images), learner(images), atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(fedmedpeft.load(tmp_path)(*inputs), learner(*inputs), atol=1e-6, rtol=1e-6)
 
 
 def test_personal_parts_are_not_in_the_adapter(tiny_backbone: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from fedmedpeft.exchange import (
 )
 from fedmedpeft.exchange import flower as wire
 from fedmedpeft.methods import Rotation
-from fedmedpeft.tasks import metrics_of_confusion
+from fedmedpeft.tasks import Classification
 from server.joining import exchanged
 
 CLASSES = ("benign", "malignant")
@@ -73,9 +73,8 @@ def state_of(manifest: Manifest, seed: int = 0) -> PeftState:
 
 def scores(right: int, wrong: int) -> Scores:
     """``right`` of each class as it should be, ``wrong`` of each class mistaken."""
-    confusion = [right, wrong, wrong, right]
-    metrics = metrics_of_confusion(np.array(confusion).reshape(2, 2))
-    return Scores(2 * (right + wrong), 0.7, metrics, confusion)
+    counts = [right, wrong, wrong, right]
+    return Scores(2 * (right + wrong), 0.7, Classification(CLASSES).metrics_of_counts(counts), counts)
 
 
 Twist = Callable[[Message, Any], Message | None]

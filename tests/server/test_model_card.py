@@ -18,6 +18,10 @@ def summary() -> dict[str, Any]:
         "method": "lora(rank=8)",
         "personal": [],
         "backbone": "/home/someone/weights/vit-b",
+        "task": "classification",
+        "metric": "balanced_accuracy",
+        "unit": "images",
+        "knowledge": "",
         "data": "folder(path=/home/someone/images)",
         "partition": "natural",
         "strategy": "fedavg",
@@ -81,3 +85,19 @@ def test_a_reference_is_no_adapter(summary: dict[str, Any], mode: str) -> None:
     assert "There is no adapter" in card
     assert "no image left" not in card
     assert "No comparison with training alone" in card
+
+
+def test_of_many_answers_the_first_few_are_named(summary: dict[str, Any]) -> None:
+    card = model_card(
+        "my-run", summary | {"classes": [f"answer {i}" for i in range(40)], "unit": "questions"}, "f" * 64
+    )
+    assert "answer 29 and 10 more, which adapter/fedmedpeft_adapter.json lists |" in card
+    assert "answer 30" not in card
+    assert "the sites' own test questions" in card
+
+
+def test_knowledge_and_remarks_stand_beside_the_figures(summary: dict[str, Any]) -> None:
+    said = {"knowledge": "open(path='/home/someone/terms')", "remarks": ["Backbone: its fusion layers are random."]}
+    card = model_card("my-run", summary | said, "f" * 64)
+    assert "| Knowledge | `open(path='terms')` |" in card
+    assert "Backbone: its fusion layers are random." in card.partition("## Data")[0]

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from fedmedpeft.exchange import Contract, EncodedState, Scores, VisitRequest
 from fedmedpeft.exchange import flower as wire
+from fedmedpeft.tasks import Classification
 from server.courier import Courier
 from server.quarantine import Expected, Quarantined, Vetted, vet_scores, vet_visit
 from simulations.local_grid import LocalGrid
 from tests.server import scripted_sites as script
 
+TASK = Classification(script.CLASSES)
 HELD = {"train": 10, "val": 20, "test": 20}
 
 
@@ -32,7 +34,7 @@ def visit(tmp_path: Path) -> Callable[..., Vetted]:
         request = VisitRequest("run", 3, last, script.FINGERPRINT, 0.0, state.encode())
         answer = Courier(LocalGrid({1: site}), 0.05, [].append).ask("rounds", wire.VISIT, {1: request})[1]
         contract = Contract(manifest, max_norm=1e4)
-        return vet_visit(answer, Expected("site-0", HELD, 3, last, len(script.CLASSES), contract, state.hash()))
+        return vet_visit(answer, Expected("site-0", HELD, 3, last, TASK, contract, state.hash()))
 
     return act
 
@@ -112,24 +114,24 @@ def test_a_bad_answer_is_left_out_with_its_reason(
 
 def test_metrics_are_those_of_the_counts_whatever_a_site_claims() -> None:
     claimed = {"balanced_accuracy": 1.0, "auroc": 0.7, "name_of_patient": 1.0}
-    vetted = vet_scores({"val": Scores(4, 0.5, claimed, [2, 0, 2, 0])}, 2, {"val": 4})["val"]
+    vetted = vet_scores({"val": Scores(4, 0.5, claimed, [2, 0, 2, 0])}, TASK, {"val": 4})["val"]
     assert vetted.metrics["balanced_accuracy"] == 0.5
     assert vetted.metrics["auroc"] == 0.7
     assert set(vetted.metrics) == {"accuracy", "balanced_accuracy", "macro_f1", "quadratic_kappa", "auroc"}
     absurd = {"val": Scores(4, 0.5, {"auroc": 7.0}, [2, 0, 2, 0])}
-    assert "auroc" not in vet_scores(absurd, 2, {"val": 4})["val"].metrics
+    assert "auroc" not in vet_scores(absurd, TASK, {"val": 4})["val"].metrics
 
 
 def test_an_empty_split_has_no_metrics() -> None:
-    assert vet_scores({"val": Scores(0, math.nan, {}, [0] * 4)}, 2, {"val": 0})["val"].metrics == {}
+    assert vet_scores({"val": Scores(0, math.nan, {}, [0] * 4)}, TASK, {"val": 0})["val"].metrics == {}
 
 
 @given(st.lists(st.integers(-2, 9), min_size=3, max_size=5), st.integers(-1, 1))
-def test_only_counts_that_add_up_pass(confusion: list[int], missing: int) -> None:
-    samples = sum(confusion) + missing
-    adds_up = len(confusion) == 4 and min(confusion) >= 0 and missing == 0
+def test_only_counts_that_add_up_pass(counts: list[int], missing: int) -> None:
+    samples = sum(counts) + missing
+    adds_up = len(counts) == 4 and min(counts) >= 0 and missing == 0
     try:
-        vet_scores({"val": Scores(samples, 0.5, {}, confusion)}, 2, {"val": samples})
+        vet_scores({"val": Scores(samples, 0.5, {}, counts)}, TASK, {"val": samples})
     except Quarantined:
         assert not adds_up
     else:

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import math
 
+from fedmedpeft.tasks import Classification
 from server.records import RoundRecord
-from server.tables import RoundTable, number, summary_lines
+from server.tables import RoundTable, number, score_lines, summary_lines
 from tests.server.scripted_sites import scores
 
 
 def test_a_row_per_round_under_one_heading() -> None:
     said: list[str] = []
-    table = RoundTable(said.append)
+    table = RoundTable(said.append, Classification())
     table.add(RoundRecord(0, 3, 3, "joined", 1_000_000, 2_000_000, 1.25, {"hospital-a": scores(6, 4)}))
     table.add(RoundRecord(1, 3, 2, "aggregated", 0, 0, 0.0, {"a-site-with-a-very-long-name": scores(7, 3)}))
     heading, before, first = said[1:]
@@ -20,7 +21,9 @@ def test_a_row_per_round_under_one_heading() -> None:
 
 def test_a_round_that_changed_nothing_says_so() -> None:
     said: list[str] = []
-    RoundTable(said.append).add(RoundRecord(4, 2, 0, "not aggregated: 1 usable answers, 2 needed", 0, 0, 0.0))
+    RoundTable(said.append, Classification()).add(
+        RoundRecord(4, 2, 0, "not aggregated: 1 usable answers, 2 needed", 0, 0, 0.0)
+    )
     assert said[-1].strip() == "round 4 is not aggregated: 1 usable answers, 2 needed"
     assert said[-2].split() == ["4", "-", "-", "-", "0/2", "0.000", "0.000", "0.0"]
 
@@ -33,6 +36,7 @@ def _result(*values: float) -> dict[str, object]:
 
 def test_the_summary_shows_gains_and_losses_per_site() -> None:
     summary = {
+        "metric": "balanced_accuracy",
         "sites": {"a": {}, "b": {}},
         "results": {
             "local-only": _result(0.7, 0.8),
@@ -65,7 +69,7 @@ def test_the_summary_shows_gains_and_losses_per_site() -> None:
 def test_without_references_there_is_no_gain_and_without_answers_no_table() -> None:
     traffic = {"up_bytes": 0, "down_bytes": 0, "full_fine_tuning_bytes": None, "times_less": None}
     summary = {"sites": {"a": {}}, "results": {}, "gains": {}, "personalised_gains": {}, "traffic": traffic}
-    summary["local_only_elsewhere"] = None
+    summary |= {"local_only_elsewhere": None, "metric": "balanced_accuracy"}
     assert summary_lines(summary)[0] == "No test scores: no site answered."
     summary["results"] = {"federated": _result(0.9, 0.9)}
     assert "gain" not in "".join(summary_lines(summary))
@@ -73,3 +77,28 @@ def test_without_references_there_is_no_gain_and_without_answers_no_table() -> N
 
 def test_numbers_that_are_none_are_dashes() -> None:
     assert [number(None), number(math.nan), number(math.inf), number(0.12345, 2)] == ["-", "-", "-", "0.12"]
+
+
+def test_other_metrics_and_remarks_follow_the_table() -> None:
+    def result(**union: float) -> dict[str, object]:
+        return _result(0.5, 0.7) | {"union_metrics": union}
+
+    summary = {
+        "metric": "accuracy",
+        "unit": "questions",
+        "secondary": ["closed_accuracy", "auroc"],
+        "remarks": ["Backbone: some weights are random."],
+        "sites": {"a": {}, "b": {}},
+        "results": {"local-only": result(closed_accuracy=0.25), "federated": result(closed_accuracy=0.5)},
+        "gains": {},
+        "personalised_gains": {},
+    }
+    for site in ("a", "b"):
+        for kind in ("local-only", "federated"):
+            summary["results"][kind]["sites"][site]["accuracy"] = 0.4  # type: ignore[index]
+    lines = score_lines(summary)
+    assert lines[0] == "Test accuracy"
+    assert lines[1].split()[:2] == ["site", "questions"]
+    assert lines[-3].split()[:3] == ["all", "questions", "together"]
+    assert lines[-2] == "Closed accuracy of all questions together: local-only 0.250, federated 0.500."
+    assert lines[-1] == "Backbone: some weights are random."

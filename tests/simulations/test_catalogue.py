@@ -31,6 +31,15 @@ def test_counts_on_vit_base_are_the_published_ones() -> None:
     assert costs["head"].share == pytest.approx(7690 / (85_798_656 + 7690))
 
 
+def test_counts_on_meter_are_the_published_ones() -> None:
+    names = ["kpl", "layernorm", "attention", "ffn", "full"]
+    costs = {c.name: c.method_parameters for c in catalogue.method_costs(names, "meter-b", 222)}
+    assert costs["kpl"] == 11_749_376
+    assert costs["layernorm"] == 130_560
+    assert (costs["attention"], costs["ffn"]) == (111_031_296, 165_285_120)
+    assert costs["full"] == 319_474_688 - 590_592 - 40_448  # without what nothing reads
+
+
 def test_bytes_if_encoded_otherwise() -> None:
     """301,064 numbers in 50 tensors: four, two or one byte each, the last with a scale for each tensor."""
     (cost,) = catalogue.method_costs(["lora"], "vit-b", 8)

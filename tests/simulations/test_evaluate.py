@@ -37,7 +37,7 @@ def test_it_gives_the_run_s_own_test_scores(tiny_backbone: Path, tmp_path: Path)
         assert found.loss == pytest.approx(float(row["received_test_loss"]), rel=1e-5)
         assert found.metrics["auroc"] == pytest.approx(float(row["received_test_auroc"]), rel=1e-5)
     parts = [results[site].evaluation for site in last]
-    assert np.array_equal(results["union"].evaluation.confusion, sum(part.confusion for part in parts))
+    assert np.array_equal(results["union"].evaluation.counts, sum(np.array(part.counts) for part in parts))
 
 
 def test_personal_parts_give_each_site_its_own_model(personal_run: Path) -> None:
@@ -104,7 +104,8 @@ def test_data_with_fewer_classes_is_scored_by_name(personal_run: Path) -> None:
     images = dict(zip(federation.source.table.classes, counts.tolist(), strict=True))
     known = read_adapter(run.adapter).config.classes
     assert len(images) < len(known)
-    assert results[-1].evaluation.confusion.sum(axis=1).tolist() == [images.get(name, 0) for name in known]
+    confusion = np.array(results[-1].evaluation.counts).reshape(len(known), len(known))
+    assert confusion.sum(axis=1).tolist() == [images.get(name, 0) for name in known]
 
 
 @pytest.mark.parametrize("inside", ["", "adapter"])

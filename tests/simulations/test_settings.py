@@ -80,6 +80,15 @@ def test_paths_are_absolute_because_the_run_starts_elsewhere(tmp_path: Path, mon
     assert config.backbone == f"{tmp_path}/vit"
 
 
+def test_paths_within_a_backbone_of_several_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bert").mkdir()
+    config = read_settings(None, [], {"backbone": "meter(vision=embedded, text=bert, hidden_size=32)"})
+    assert config.backbone == f"meter(vision='embedded', text='{tmp_path}/bert', hidden_size=32)"
+    named = read_settings(None, [], {"backbone": "meter(vision=google/vit, text=google/bert)"})
+    assert named.backbone == "meter(vision=google/vit, text=google/bert)"
+
+
 def test_names_are_not_taken_for_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     config = read_settings(None, [], {"data": "medmnist(name=breastmnist, root='')", "backbone": "google/vit-base"})

@@ -157,8 +157,8 @@ def test_a_study_that_has_only_begun_has_a_report(plan: Plan, tmp_path: Path) ->
     assert "**Unfinished: 0 of 13 runs were made." in text
     assert "over all methods (n = 0)" in text
     assert "without full fine-tuning" not in text
-    assert "over 0 seeds" in draw("", _summary(plan, tmp_path))["svg"].decode()
-    assert "3 of 3 methods have no result" in draw("", _summary(plan, tmp_path))["svg"].decode()
+    assert "over 0 seeds" in draw("", _summary(plan, tmp_path), plan.task)["svg"].decode()
+    assert "3 of 3 methods have no result" in draw("", _summary(plan, tmp_path), plan.task)["svg"].decode()
 
 
 def test_what_stays_at_the_sites_is_said(tiny_backbone: Path, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_what_stays_at_the_sites_is_said(tiny_backbone: Path, tmp_path: Path) ->
     assert "never exchanged: layernorm of `lora(rank=2)+layernorm`." in text
     assert "`personalised`: after" not in text
     summary = _summary(plan, tmp_path)
-    assert "over 1 seed." in draw("", summary)["svg"].decode()
+    assert "over 1 seed." in draw("", summary, plan.task)["svg"].decode()
 
 
 def test_marks_of_equal_bytes_do_not_cover_each_other(plan: Plan, done: Path) -> None:
@@ -198,7 +198,7 @@ def test_every_partition_has_its_plot(tiny_backbone: Path, tmp_path: Path) -> No
 
 def test_the_plot_names_methods_and_is_the_same_every_time(plan: Plan, done: Path) -> None:
     summary = _summary(plan, done)
-    first, second = draw("a title", summary), draw("a title", summary)
+    first, second = draw("a title", summary, plan.task), draw("a title", summary, plan.task)
     assert first == second
     assert first["png"].startswith(b"\x89PNG")
     ElementTree.fromstring(first["svg"])

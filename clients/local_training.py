@@ -1,0 +1,30 @@
+"""Stretches of training at a site that may go wrong, and evaluations as they travel."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+from fedmedpeft.data.split import Split
+from fedmedpeft.exchange import Refusal, Scores, SiteError
+from fedmedpeft.tasks import Evaluation
+from fedmedpeft.training import LocalTrainer, TrainingResult
+
+
+def train_stretch(trainer: LocalTrainer, split: Split, steps: int, purpose: str, first_step: int = 0) -> TrainingResult:
+    """Train, with draws that depend on the run's seed and on ``purpose``.
+
+    Raises:
+        SiteError: the loss is not finite.
+    """
+    digest = hashlib.sha256(f"{trainer.config.seed}/{purpose}".encode()).digest()
+    seed = int.from_bytes(digest[:8], "big") >> 1
+    result = trainer.train(split, first_step=first_step, steps=steps, seed=seed)
+    if not math.isfinite(result.loss):
+        raise SiteError(Refusal.TRAINING, "the training loss is not finite; lower learning-rate")
+    return result
+
+
+def scores_of(evaluation: Evaluation) -> Scores:
+    """Ready to be sent."""
+    return Scores(evaluation.samples, evaluation.loss, evaluation.metrics, list(evaluation.counts))

@@ -103,7 +103,7 @@ def test_an_empty_site_is_an_error(plain_source: Callable[..., Any]) -> None:
 def test_a_site_of_one_class_is_loaded_with_a_note(plain_source: Callable[..., Any]) -> None:
     source = plain_source(40, 2)
     manifest = split_up(source, "pathological(classes_per_site=1)", val=0.0)
-    assert load(source, manifest).notes == ("The site trains on one class only.", "The site has no val images.")
+    assert load(source, manifest).notes == ("The site trains on one class only.", "The site has no val data.")
 
 
 def test_a_partition_of_other_data_is_refused(plain_source: Callable[..., Any]) -> None:

@@ -1,8 +1,9 @@
 """What answers without images are worth: the floor that a figure of medical visual question answering stands on.
 
-Two answerers over the vocabulary that a federation of the same sites agrees on, on the same test questions: the commonest
-training answer, and a logistic regression on the words of the question (TF-IDF of one and two words, its strength chosen on
-validation questions). Each is fitted on all sites' training questions together, and at each site alone.
+Two answerers over the vocabulary that a federation of the same sites agrees on, on the same test questions: the
+commonest training answer, and a logistic regression on the words of the question (TF-IDF of one and two words, its
+strength chosen on validation questions). Each is fitted on all sites' training questions together, and at each site
+alone.
 
     python -m benchmarks.vqa_baselines --data 'vqa-rad(path=/data/vqa_rad)' --partition natural --min-count 2
 """
@@ -96,7 +97,9 @@ def baselines(config: RunConfig) -> dict[str, dict[str, Evaluation]]:
 def _vocabulary(config: RunConfig, splits: Mapping[str, Mapping[str, Split]]) -> tuple[str, ...]:
     """As the sites agree on it."""
     least = getattr(build_task(config.task).options, "min_count", 1)
-    return tuple(sorted({a for parts in splits.values() for a in frequent_answers(parts["train"].answers or (), least)}))
+    return tuple(
+        sorted({a for parts in splits.values() for a in frequent_answers(parts["train"].answers or (), least)})
+    )
 
 
 def _scored(task: RowTask, answers: Sequence[str], split: Split) -> Evaluation:

@@ -181,13 +181,14 @@ class Learner(nn.Module):
 
 
 class UnsuitableBackbone(ConfigError):  # noqa: N818 - it names what is wrong
-    """A method acts on something that the backbone does not have; ``needs`` says on what."""
+    """A method acts on something that the backbone, or what ``where`` names of it, lacks; ``needs`` says on what."""
 
-    def __init__(self, method: str, record: BackboneRecord, missing: MissingPlace) -> None:
+    def __init__(self, method: str, record: BackboneRecord, missing: MissingPlace, where: Sequence[str]) -> None:
         self.needs = missing.place
+        within = f" in where='{','.join(where)}'" if where else ""
         super().__init__(
             f"method='{method}' acts on '{missing.place}', which backbone '{record.name}' (a "
-            f"{record.architecture.family}) does not have. {missing.remedy}"
+            f"{record.architecture.family}) does not have{within}. {missing.remedy}"
         )
 
 
@@ -197,13 +198,14 @@ def _insert(name: str, method: Method, backbone: Backbone, init: Initialiser) ->
         if part not in backbone.parts:
             known = ", ".join(backbone.parts)
             raise ConfigError(
-                f"method='{name}(where={part})': backbone '{backbone.record.name}' has no network '{part}', only {known}."
+                f"method='{name}(where={part})': backbone '{backbone.record.name}' has no network '{part}', only "
+                f"{known}."
             )
     try:
         with backbone.within(parts or backbone.parts):
             return method.insert(backbone, init)
     except MissingPlace as missing:
-        raise UnsuitableBackbone(name, backbone.record, missing) from None
+        raise UnsuitableBackbone(name, backbone.record, missing, parts) from None
 
 
 def _refuse_idle(method: str, trainables: Mapping[str, Trainable], hidden: Iterable[str]) -> None:

@@ -10,8 +10,10 @@ from typing import Any
 from fedmedpeft.components import ComponentSpec, ConfigError, parse_spec, suggest
 from fedmedpeft.config import RunConfig
 
-# Options of sources, partitions, tasks and knowledge that name a place on this machine.
+# Options of sources, partitions and tasks that name a place on this machine.
 _PATHS = ("path", "root", "answers")
+# Of knowledge, where ``root`` is a term of an ontology.
+_KNOWLEDGE_PATHS = ("path",)
 # Options of backbones that may.
 _TOWERS = ("vision", "text", "checkpoint")
 
@@ -75,7 +77,7 @@ def _absolute(config: RunConfig) -> dict[str, str]:
         "data": _with_absolute_paths(config.data),
         "partition": _with_absolute_paths(config.partition),
         "backbone": _backbone(config.backbone),
-        "knowledge": _with_absolute_paths(config.knowledge) if config.knowledge else "",
+        "knowledge": _with_absolute_paths(config.knowledge, _KNOWLEDGE_PATHS) if config.knowledge else "",
         "start-from": str(Path(config.start_from).expanduser().absolute()) if config.start_from else "",
     }
 

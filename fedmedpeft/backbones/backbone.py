@@ -271,6 +271,11 @@ class Backbone(nn.Module, ABC):
                 module.set_mode(mode)
         return self
 
+    def refuse_texts(self, *texts: Text | None) -> None:
+        """Raise ValueError where there is one, which a backbone that reads images alone would pass over."""
+        if any(text is not None for text in texts):
+            raise ValueError(f"Backbone '{self.record.name}' reads images alone; there is a text.")
+
     @abstractmethod
     def forward(self, pixels: torch.Tensor, text: Text | None = None, knowledge: Text | None = None) -> torch.Tensor:
         """Normalised pixels [B, 3, S, S], and what is said of them where the backbone reads it -> feature [B, d]."""

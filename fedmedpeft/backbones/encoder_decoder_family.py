@@ -9,7 +9,7 @@ from fedmedpeft.backbones.architecture import EncoderDecoderArchitecture
 from fedmedpeft.backbones.backbone import Backbone
 from fedmedpeft.backbones.encoder_decoder import EncoderDecoder, LanguageHead
 from fedmedpeft.backbones.family import Family
-from fedmedpeft.backbones.meter_family import IMAGE_TOWERS
+from fedmedpeft.backbones.meter_family import IMAGE_TOWERS, assembled_tower
 from fedmedpeft.backbones.record import BackboneRecord
 from fedmedpeft.backbones.text_encoder import TextEncoder
 
@@ -49,11 +49,9 @@ class EncoderDecoderFamily(Family[EncoderDecoderArchitecture, EncoderDecoderMode
 
     def assemble(self, model: EncoderDecoderModel, record: BackboneRecord, fingerprint: str) -> Backbone:
         assert isinstance(record.architecture, EncoderDecoderArchitecture)
-        sizes = record.architecture.vision
-        of_tower = BackboneRecord(name=record.name, architecture=sizes, preprocessing=record.preprocessing)
         return EncoderDecoder(
             record,
-            vision=IMAGE_TOWERS[sizes.family].tower(model.vision, of_tower, "vision."),
+            vision=assembled_tower(model.vision, record.architecture.vision, record),
             text=model.text,
             decoder=model.decoder,
             head=model.head,

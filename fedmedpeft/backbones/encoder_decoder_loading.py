@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from pydantic import ValidationError
@@ -23,9 +22,9 @@ from fedmedpeft.backbones.fusion_weights import draw_weights
 from fedmedpeft.backbones.meter_family import IMAGE_TOWERS
 from fedmedpeft.backbones.miss_checkpoint import depths, from_miss, image_tower
 from fedmedpeft.backbones.post_norm import PostNormBlock
-from fedmedpeft.backbones.published import published_record, read_published
+from fedmedpeft.backbones.published import published_record, read_published, sizes_with_tokens
 from fedmedpeft.backbones.record import BackboneRecord, Preprocessing
-from fedmedpeft.backbones.tensor_files import read_shapes, read_tensors
+from fedmedpeft.backbones.tensor_files import find_checkpoint, read_shapes, read_tensors
 from fedmedpeft.backbones.text_encoder import TextEncoder
 from fedmedpeft.backbones.text_files import TextTowerFiles, find_text_tower
 from fedmedpeft.components import ConfigError, explain
@@ -39,7 +38,7 @@ def encoder_decoder_record(name: str, options: EncoderDecoderOptions) -> Backbon
     """Architecture and preprocessing; of a checkpoint only the shapes are read. Raises ConfigError."""
     text = find_text_tower(options.text, options.text_revision).architecture
     if options.checkpoint:
-        path, source = _checkpoint(options)
+        path, source = find_checkpoint(options.checkpoint)
         return _record_of_checkpoint(name, options, text, read_shapes(path, source), source)
     return _record_of_towers(name, options, text, published_record(options.vision, options.vision_revision))
 
@@ -85,21 +84,19 @@ def _start_head(head: LanguageHead, text: TextTowerFiles, start: int, seed: int)
     if not found:
         draw_weights(head, seed, "decoder.head")
         return
-    found["bias"] = torch.cat([found["bias"], found["bias"][start].expand(_NEW_WORDS)])
+    bias = found.get("bias", torch.empty(0))
+    if len(bias) == text.architecture.vocabulary:
+        found["bias"] = torch.cat([bias, bias[start].expand(_NEW_WORDS)])
     wrong = fit(head, found)
     if wrong:
         raise ConfigError(f"text='{text.name}': its language head does not fit: {wrong}. Check what was saved there.")
+    refuse_non_finite(text.name, found)
 
 
 def _record_of_towers(
     name: str, options: EncoderDecoderOptions, text: TextArchitecture, vision: BackboneRecord
 ) -> BackboneRecord:
-    whole = vision.architecture
-    if not isinstance(whole, ViTArchitecture | ClipArchitecture):
-        raise ConfigError(
-            f"backbone '{name}': vision='{options.vision}' is a {whole.family}, which has no tokens to attend to. "
-            "Choose a ViT or a CLIP."
-        )
+    whole = sizes_with_tokens(vision, name)
     if options.decoder_depth > text.depth:
         raise ConfigError(
             f"backbone '{name}': decoder_depth={options.decoder_depth}, and text='{options.text}' has {text.depth} "
@@ -116,18 +113,10 @@ def _record_of_towers(
     )
 
 
-def _checkpoint(options: EncoderDecoderOptions) -> tuple[Path, str]:
-    """The file, and what begins an error about it."""
-    path, source = Path(options.checkpoint), f"checkpoint='{options.checkpoint}'"
-    if not path.is_file():
-        raise ConfigError(f"{source}: there is no such file on this machine. Give an absolute path to it.")
-    return path, source
-
-
 def _read_checkpoint(name: str, options: EncoderDecoderOptions) -> Loaded:
     text = find_text_tower(options.text, options.text_revision, tokenizer=True)
     tokenizer = text.tokenizer()
-    path, source = _checkpoint(options)
+    path, source = find_checkpoint(options.checkpoint)
     stored = read_tensors(path, source)
     shapes = {key: tensor.shape for key, tensor in stored.items()}
     record = _record_of_checkpoint(name, options, text.architecture, shapes, source)
@@ -147,10 +136,7 @@ def _read_checkpoint(name: str, options: EncoderDecoderOptions) -> Loaded:
 def _record_of_checkpoint(
     name: str, options: EncoderDecoderOptions, text: TextArchitecture, shapes: Mapping[str, torch.Size], source: str
 ) -> BackboneRecord:
-    try:
-        vision = image_tower(shapes, options.vision_heads, source)
-    except ValidationError as error:
-        raise ConfigError(f"{source}: {explain(error)}. Set vision_heads to the heads of its image tower.") from None
+    vision = image_tower(shapes, options.vision_heads, source)
     words = text.model_copy(update={"vocabulary": text.vocabulary + _NEW_WORDS, "types": 0})
     # Its pixels are between 0 and 1 as they come.
     preprocessing = Preprocessing(

@@ -73,8 +73,9 @@ class Fusion(nn.Module):
 class Meter(Backbone):
     """Pixels and a text to the pooled text beside the pooled image, [B, 2 d].
 
-    Knowledge, where there is some, is encoded by the text tower as it was published, whatever methods put into it, and
-    takes no gradient: it is the same for all that training does (Liang et al., KPL-METER, J Biomed Inform 2025).
+    Knowledge, where there is some, is encoded by the text tower without what methods put into it, and takes no
+    gradient (Liang et al., KPL-METER, J Biomed Inform 2025): it is the same whatever training does, unless a method
+    trains the tower's own parameters, which are then read as they are.
 
     Args:
         record: architecture and preprocessing.
@@ -121,7 +122,7 @@ class Meter(Backbone):
     @torch.no_grad()
     def encode_knowledge(self, knowledge: Text) -> torch.Tensor:
         """Texts [B, K] -> states [B, K, d_t] of the text tower with nothing inserted."""
-        with self._text_as_published():
+        with self._text_without_insertions():
             states: torch.Tensor = self.text(knowledge)
         return states
 
@@ -158,7 +159,7 @@ class Meter(Backbone):
         return torch.cat(pooled, dim=1).tanh()
 
     @contextmanager
-    def _text_as_published(self) -> Iterator[None]:
+    def _text_without_insertions(self) -> Iterator[None]:
         """Until it ends, nothing that was inserted into the text tower is there."""
         inserted = [(place, place.current) for place in self._text_places]
         try:

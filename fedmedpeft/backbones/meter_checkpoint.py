@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple, TypeVar
 
 import torch
+from pydantic import ValidationError
 
 from fedmedpeft.backbones.architecture import ClipArchitecture
 from fedmedpeft.backbones.bert_names import in_block, in_encoder, is_unused
-from fedmedpeft.components import ConfigError
+from fedmedpeft.components import ConfigError, explain
 
 T = TypeVar("T")
 
@@ -91,23 +92,26 @@ def image_sizes(shapes: Mapping[str, torch.Size], heads: int, source: str) -> Cl
         shapes: by METER's names.
 
     Raises:
-        ConfigError: the tensors that show them are missing.
-        ValidationError: sizes that do not fit each other.
+        ConfigError: the tensors that show them are missing, or the sizes do not fit each other.
     """
     visual = "vit_model.visual."
     width, _, patch, _ = _shape(shapes, f"{visual}conv1.weight", 4, source)
     positions, _ = _shape(shapes, f"{visual}positional_embedding", 2, source)
     side = round((positions - 1) ** 0.5)
     blocks = [int(match[1]) for name in shapes if (match := _RESBLOCK.fullmatch(name.removeprefix(visual)))]
-    return ClipArchitecture(
-        hidden_size=width,
-        depth=1 + max(blocks, default=-1),
-        heads=heads or max(1, width // 64),
-        ffn_size=_shape(shapes, f"{visual}transformer.resblocks.0.mlp.c_fc.weight", 2, source)[0],
-        patch_size=patch,
-        image_size=side * patch,
-        layer_norm_eps=1e-5,
-    )
+    ffn = _shape(shapes, f"{visual}transformer.resblocks.0.mlp.c_fc.weight", 2, source)[0]
+    try:
+        return ClipArchitecture(
+            hidden_size=width,
+            depth=1 + max(blocks, default=-1),
+            heads=heads or max(1, width // 64),
+            ffn_size=ffn,
+            patch_size=patch,
+            image_size=side * patch,
+            layer_norm_eps=1e-5,
+        )
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {explain(error)}. Set vision_heads to the heads of its image tower.") from None
 
 
 def fusion_sizes(shapes: Mapping[str, torch.Size], source: str) -> FusionSizes:

@@ -7,17 +7,26 @@ from typing import Any
 from torch import nn
 from transformers import PreTrainedModel
 
-from fedmedpeft.backbones.architecture import MeterArchitecture
+from fedmedpeft.backbones.architecture import ClipArchitecture, MeterArchitecture, ViTArchitecture
 from fedmedpeft.backbones.backbone import Backbone
 from fedmedpeft.backbones.clip import ClipFamily
 from fedmedpeft.backbones.family import Family, PublishedFamily
 from fedmedpeft.backbones.meter import Fusion, Meter
 from fedmedpeft.backbones.record import BackboneRecord
 from fedmedpeft.backbones.text_encoder import TextEncoder
+from fedmedpeft.backbones.transformer import Transformer
 from fedmedpeft.backbones.vit import ViT
 
 IMAGE_TOWERS: dict[str, PublishedFamily[Any]] = {"vit": ViT(), "clip": ClipFamily()}
 """Families whose transformer can be METER's image tower."""
+
+
+def assembled_tower(
+    model: PreTrainedModel, sizes: ViTArchitecture | ClipArchitecture, whole: BackboneRecord
+) -> Transformer:
+    """The image tower of a larger backbone; its places begin with ``vision.``."""
+    record = BackboneRecord(name=whole.name, architecture=sizes, preprocessing=whole.preprocessing)
+    return IMAGE_TOWERS[sizes.family].tower(model, record, "vision.")
 
 
 class MeterModel(nn.Module):
@@ -47,7 +56,5 @@ class MeterFamily(Family[MeterArchitecture, MeterModel]):
 
     def assemble(self, model: MeterModel, record: BackboneRecord, fingerprint: str) -> Backbone:
         assert isinstance(record.architecture, MeterArchitecture)
-        sizes = record.architecture.vision
-        of_tower = BackboneRecord(name=record.name, architecture=sizes, preprocessing=record.preprocessing)
-        vision = IMAGE_TOWERS[sizes.family].tower(model.vision, of_tower, "vision.")
+        vision = assembled_tower(model.vision, record.architecture.vision, record)
         return Meter(record, vision=vision, text=model.text, fusion=model.fusion, fingerprint=fingerprint)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from pydantic import ValidationError
@@ -24,9 +23,9 @@ from fedmedpeft.backbones.meter_checkpoint import (
 )
 from fedmedpeft.backbones.meter_family import IMAGE_TOWERS, MeterModel
 from fedmedpeft.backbones.meter_options import ROBERTA, MeterOptions
-from fedmedpeft.backbones.published import published_record, read_published
+from fedmedpeft.backbones.published import published_record, read_published, sizes_with_tokens
 from fedmedpeft.backbones.record import BackboneRecord, Preprocessing
-from fedmedpeft.backbones.tensor_files import read_shapes, read_tensors
+from fedmedpeft.backbones.tensor_files import find_checkpoint, read_shapes, read_tensors
 from fedmedpeft.backbones.text_encoder import TextEncoder
 from fedmedpeft.backbones.text_files import find_text_tower
 from fedmedpeft.components import ConfigError, explain
@@ -39,7 +38,7 @@ def meter_record(name: str, options: MeterOptions) -> BackboneRecord:
     """Architecture and preprocessing; of a checkpoint only the shapes are read. Raises ConfigError."""
     text = find_text_tower(options.text or ROBERTA, options.text_revision).architecture
     if options.checkpoint:
-        path, source = _checkpoint(options)
+        path, source = find_checkpoint(options.checkpoint)
         return _record_of_checkpoint(name, options, text, as_meter(read_shapes(path, source), source), source)
     return _record_of_towers(name, options, text, published_record(options.vision, options.vision_revision))
 
@@ -66,12 +65,7 @@ def _read_towers(name: str, options: MeterOptions) -> Loaded:
 def _record_of_towers(
     name: str, options: MeterOptions, text: TextArchitecture, vision: BackboneRecord
 ) -> BackboneRecord:
-    whole = vision.architecture
-    if not isinstance(whole, ViTArchitecture | ClipArchitecture):
-        raise ConfigError(
-            f"backbone '{name}': vision='{options.vision}' is a {whole.family}, which has no tokens for the fusion "
-            "layers. Choose a ViT or a CLIP."
-        )
+    whole = sizes_with_tokens(vision, name)
     family = IMAGE_TOWERS[whole.family]
     blocks = options.vision_blocks or whole.depth - family.unread_blocks
     if not 0 < blocks <= whole.depth:
@@ -87,18 +81,10 @@ def _record_of_towers(
     )
 
 
-def _checkpoint(options: MeterOptions) -> tuple[Path, str]:
-    """The file, and what begins an error about it."""
-    path, source = Path(options.checkpoint), f"checkpoint='{options.checkpoint}'"
-    if not path.is_file():
-        raise ConfigError(f"{source}: there is no such file on this machine. Give an absolute path to it.")
-    return path, source
-
-
 def _read_checkpoint(name: str, options: MeterOptions) -> Loaded:
     text = find_text_tower(options.text or ROBERTA, options.text_revision, tokenizer=True)
     tokenizer = text.tokenizer()
-    path, source = _checkpoint(options)
+    path, source = find_checkpoint(options.checkpoint)
     stored = as_meter(read_tensors(path, source), source)
     shapes = {key: tensor.shape for key, tensor in stored.items()}
     record = _record_of_checkpoint(name, options, text.architecture, shapes, source)
@@ -121,10 +107,7 @@ def _read_checkpoint(name: str, options: MeterOptions) -> Loaded:
 def _record_of_checkpoint(
     name: str, options: MeterOptions, text: TextArchitecture, shapes: Mapping[str, torch.Size], source: str
 ) -> BackboneRecord:
-    try:
-        vision = image_sizes(shapes, options.vision_heads, source)
-    except ValidationError as error:
-        raise ConfigError(f"{source}: {explain(error)}. Set vision_heads to the heads of its image tower.") from None
+    vision = image_sizes(shapes, options.vision_heads, source)
     found = fusion_sizes(shapes, source)
     for key, value in found._asdict().items():
         if getattr(options, key) not in (0, value):

@@ -10,11 +10,12 @@ import re
 from collections.abc import Mapping
 
 import torch
+from pydantic import ValidationError
 
 from fedmedpeft.backbones.architecture import ViTArchitecture
 from fedmedpeft.backbones.bert_names import in_encoder, in_language_head, is_unused
 from fedmedpeft.backbones.timm_checkpoint import from_timm, timm_architecture
-from fedmedpeft.components import ConfigError
+from fedmedpeft.components import ConfigError, explain
 
 _VISION, _TEXT, _DECODER, _HEAD = "visual_encoder.", "text_encoder.", "text_decoder.bert.", "text_decoder."
 _TIED = {
@@ -32,7 +33,7 @@ def image_tower(shapes: Mapping[str, torch.Size], heads: int, source: str) -> Vi
         source: begins every error.
 
     Raises:
-        ConfigError: there is none, or a part of it is missing.
+        ConfigError: there is none, a part of it is missing, or ``heads`` does not divide its width.
     """
     tower = {
         name.removeprefix(_VISION): torch.empty(shape, device="meta")
@@ -43,6 +44,8 @@ def image_tower(shapes: Mapping[str, torch.Size], heads: int, source: str) -> Vi
         raise ConfigError(f"{source}: this is no checkpoint of MISS or MILE: no tensor begins with {_VISION}")
     try:
         return timm_architecture(tower, {"num_heads": heads} if heads else {})
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {explain(error)}. Set vision_heads to the heads of its image tower.") from None
     except (KeyError, ValueError) as error:
         raise ConfigError(f"{source}: its image tower is incomplete ({error}). Fetch it again.") from None
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from transformers import PreTrainedModel
 from transformers.utils import logging
 
-from fedmedpeft.backbones.architecture import Architecture, ViTArchitecture
+from fedmedpeft.backbones.architecture import Architecture, ClipArchitecture, ViTArchitecture
 from fedmedpeft.backbones.checkpoint_files import EMBEDDED, CheckpointFiles, embedded_directory, locate, read_json
 from fedmedpeft.backbones.families import PUBLISHED, family_of_model_type
 from fedmedpeft.backbones.family import Loaded, PublishedFamily
@@ -54,6 +54,17 @@ def read_published(name: str, revision: str) -> Loaded:
     if name == EMBEDDED:
         _check_release(loaded.fingerprint(loaded.record))
     return loaded
+
+
+def sizes_with_tokens(tower: BackboneRecord, backbone: str) -> ViTArchitecture | ClipArchitecture:
+    """Sizes of an image tower whose tokens another network of ``backbone`` reads. Raises ConfigError without tokens."""
+    sizes = tower.architecture
+    if not isinstance(sizes, ViTArchitecture | ClipArchitecture):
+        raise ConfigError(
+            f"backbone '{backbone}': vision='{tower.name}' is a {sizes.family}, which has no tokens to attend to. "
+            "Choose a ViT or a CLIP."
+        )
+    return sizes
 
 
 def _record(name: str, architecture: Architecture, files: CheckpointFiles) -> BackboneRecord:

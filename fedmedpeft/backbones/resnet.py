@@ -67,6 +67,7 @@ class ResNet(Backbone):
 
     def forward(self, pixels: torch.Tensor, text: Text | None = None, knowledge: Text | None = None) -> torch.Tensor:
         """Normalised pixels [B, 3, S, S] of any size -> feature [B, d]."""
+        self.refuse_texts(text, knowledge)
         features = self.embed(pixels)
         for block in self.blocks:
             features = block(features)

@@ -19,6 +19,14 @@ _LIGHTNING = ("pytorch_lightning.", "lightning.")
 _KEYS = ("state_dict", "model")
 
 
+def find_checkpoint(name: str) -> tuple[Path, str]:
+    """The file of ``checkpoint=name``, and what begins an error about it. Raises ConfigError where there is none."""
+    path, source = Path(name), f"checkpoint='{name}'"
+    if not path.is_file():
+        raise ConfigError(f"{source}: there is no such file on this machine. Give an absolute path to it.")
+    return path, source
+
+
 def read_tensors(path: Path, source: str) -> dict[str, torch.Tensor]:
     """The tensors of a file, on the CPU; of a training checkpoint those in its ``state_dict`` or ``model``.
 

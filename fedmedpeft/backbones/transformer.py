@@ -173,6 +173,7 @@ class Transformer(Backbone):
 
     def forward(self, pixels: torch.Tensor, text: Text | None = None, knowledge: Text | None = None) -> torch.Tensor:
         """Normalised pixels [B, 3, S, S] -> feature [B, d], or tokens [B, T, d] with a :class:`TokenReadout`."""
+        self.refuse_texts(text, knowledge)
         tokens = self.norm_pre(self.embed(pixels))
         for block in self.blocks:
             tokens = block(tokens)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -34,9 +35,10 @@ def read_table(path: Path, required: Sequence[str]) -> Iterator[tuple[int, Row]]
     Raises:
         DataError: the file cannot be read, a column is missing or twice there, or a row has too few or many fields.
     """
-    lines = read_text(path).splitlines()
+    # Not splitlines(): definitions may hold line separators of Unicode, and quoted cells line breaks of their own.
+    lines = io.StringIO(read_text(path))
     comma = path.suffix.lower() == ".csv"
-    reader = csv.reader(lines, strict=True) if comma else (line.split("\t") for line in lines)
+    reader = csv.reader(lines, strict=True) if comma else (line.rstrip("\n").split("\t") for line in lines)
     try:
         columns = [name.strip() for name in next(iter(reader), [])]
         _check_columns(path, columns, required)

@@ -52,7 +52,7 @@ class SAdapter(Method):
 
     ``unused_norm`` keeps the published module's second LayerNorm, 2 d numbers, which nothing reads: it is there so that
     counts and published checkpoints fit. Its tensors start at zero, as differences from a plain norm, and stay there to
-    the bit; without it a layer has 2 d numbers less.
+    the bit, unless noise for privacy moves them; without it a layer has 2 d numbers less.
     """
 
     summary = "one adapter per co-attention layer that text and image share (middle 128)"

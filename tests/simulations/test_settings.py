@@ -89,6 +89,12 @@ def test_paths_within_a_backbone_of_several_networks(tmp_path: Path, monkeypatch
     assert named.backbone == "meter(vision=google/vit, text=google/bert)"
 
 
+def test_a_term_of_an_ontology_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = read_settings(None, [], {"knowledge": "obo(path=hp.obo, root='HP:0000118')"})
+    assert config.knowledge == f"obo(path='{tmp_path}/hp.obo', root='HP:0000118')"
+
+
 def test_names_are_not_taken_for_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     config = read_settings(None, [], {"data": "medmnist(name=breastmnist, root='')", "backbone": "google/vit-base"})

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM
 
 from fedmedpeft.backbones import BackboneRecord, load_backbone, load_record
@@ -109,6 +111,29 @@ class TestTowers:
             logits = backbone.head(states, backbone.original_parameters()["decoder.embed.word.weight"])
             torch.testing.assert_close(logits[..., :-2], model.cls(states), rtol=1e-5, atol=1e-5)
 
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"bias": None}, "language head does not fit: 1 tensors missing .bias."),
+            ({"bias": torch.zeros(1)}, "language head does not fit: 1 tensors of another shape .bias."),
+            ({"transform.dense.weight": None}, "missing .dense.weight."),
+            ({"transform.LayerNorm.bias": torch.full((24,), torch.nan)}, "'norm.bias' has values that are not finite"),
+        ],
+    )
+    def test_half_a_language_head_is_refused(
+        self,
+        change: dict[str, torch.Tensor | None],
+        message: str,
+        tiny_backbone: Path,
+        masked_language_model: Path,
+        tmp_path: Path,
+    ) -> None:
+        directory = Path(shutil.copytree(masked_language_model, tmp_path / "bert"))
+        tensors = load_file(directory / "model.safetensors") | {f"cls.predictions.{k}": t for k, t in change.items()}
+        save_file({k: t for k, t in tensors.items() if t is not None}, directory / "model.safetensors")
+        with pytest.raises(ConfigError, match=message):
+            read(written(tiny_backbone, directory))
+
     def test_a_shallower_decoder(self, tiny_backbone: Path, tiny_text_tower: Path) -> None:
         backbone = read(written(tiny_backbone, tiny_text_tower, decoder_depth=1))
         assert (len(backbone.text.blocks), len(backbone.decoder.blocks)) == (2, 1)
@@ -197,6 +222,13 @@ class TestCheckpoints:
         path = save_miss(tmp_path / "miss.pth", changed)
         with pytest.raises(ConfigError, match=message):
             load_backbone(self.name(path, tiny_text_tower))
+
+    def test_heads_must_divide_the_width(
+        self, tensors: dict[str, torch.Tensor], tiny_text_tower: Path, tmp_path: Path
+    ) -> None:
+        name = self.name(save_miss(tmp_path / "miss.pth", tensors), tiny_text_tower)
+        with pytest.raises(ConfigError, match="multiple of heads=5.*Set vision_heads"):
+            load_record(name.replace("vision_heads=2", "vision_heads=5"))
 
     def test_another_bert_is_refused(self, tiny_text_tower: Path, tmp_path: Path) -> None:
         path = save_miss(tmp_path / "miss.pth", miss_tensors(300))

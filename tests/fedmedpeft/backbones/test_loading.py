@@ -11,6 +11,7 @@ from transformers import ViTModel
 
 from fedmedpeft.backbones import EMBEDDED, BackboneRecord, load_backbone, load_record
 from fedmedpeft.components import ConfigError
+from fedmedpeft.text import Text
 
 
 @pytest.fixture
@@ -35,6 +36,16 @@ def test_features_equal_those_of_hugging_face(tiny_backbone: Path) -> None:
         expected = theirs(images).last_hidden_state[:, 0]
         found = load_backbone(str(tiny_backbone))(images)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("directory", ["tiny_backbone", "tiny_clip", "tiny_clip_pair", "tiny_resnet"])
+@pytest.mark.parametrize("position", [0, 1])
+def test_a_backbone_for_images_refuses_texts(directory: str, position: int, request: pytest.FixtureRequest) -> None:
+    backbone = load_backbone(str(request.getfixturevalue(directory)))
+    said: list[Text | None] = [None, None]
+    said[position] = Text(torch.ones(1, 3, dtype=torch.int64), torch.ones(1, 3, dtype=torch.bool))
+    with pytest.raises(ValueError, match="reads images alone"):
+        backbone(torch.zeros(1, 3, 32, 32), *said)
 
 
 def test_everything_is_frozen(tiny_backbone: Path) -> None:

@@ -195,6 +195,38 @@ def test_knowledge_is_read_by_the_text_tower_as_it_was_published(tiny_meter: str
         assert not torch.allclose(changed.text(knowledge), plain.text(knowledge), atol=1e-3)
 
 
+def test_what_is_inserted_is_there_again_after_an_error(tiny_meter: str) -> None:
+    backbone = _inserted(tiny_meter, "houlsby+vpt-deep").backbone
+    assert isinstance(backbone, Meter)
+    before = [place.current for place in backbone.every_place()]
+    unknown = Text(torch.tensor([[10**6]]), torch.ones(1, 1, dtype=torch.bool))
+    with pytest.raises(IndexError):
+        backbone.encode_knowledge(unknown)
+    assert all(place.current is module for place, module in zip(backbone.every_place(), before, strict=True))
+
+
+@pytest.mark.parametrize(("method", "moves"), [("kpl", False), ("layernorm(where=fusion)", False), ("layernorm", True)])
+def test_knowledge_moves_only_with_the_towers_own_parameters(tiny_meter: str, method: str, moves: bool) -> None:
+    plain, changed = _load(tiny_meter), _inserted(tiny_meter, method).backbone
+    assert isinstance(changed, Meter)
+    knowledge = _texts(plain)
+    found = changed.encode_knowledge(knowledge)
+    assert torch.equal(found, plain.encode_knowledge(knowledge)) != moves
+    assert not found.requires_grad
+
+
+def test_no_gradient_flows_through_knowledge(tiny_meter: str) -> None:
+    """Nor through the transform and the type embedding that it shares with the text."""
+    backbone = _inserted(tiny_meter, "full").backbone
+    assert isinstance(backbone, Meter)
+    asks: list[bool] = []
+    backbone.fusion.layers[0].register_forward_pre_hook(lambda _, inputs: asks.extend(x.requires_grad for x in inputs))
+    text = _texts(backbone)
+    backbone(_pixels(), text, text)
+    words, image, _, knowledge, _ = asks
+    assert (words, image, knowledge) == (True, True, False)
+
+
 def test_knowledge_changes_the_feature_and_its_padding_does_not(tiny_meter: str) -> None:
     backbone = _load(tiny_meter)
     text, knowledge = _texts(backbone), _texts(backbone, "fluid is a mass", "brain")

@@ -36,6 +36,14 @@ def test_a_broken_table_is_named(tmp_path: Path, name: str, content: str | bytes
         rows(tmp_path / name, content, "name")
 
 
+def test_lines_within_a_cell(tmp_path: Path) -> None:
+    """Definitions hold them: what begins a line of its own must not grow together with the word before it."""
+    quoted = rows(tmp_path / "a.csv", 'id,name\r\n1,"organ of\r\nbreathing"\r\n2,b\r\n', "id")
+    assert quoted == [(2, {"id": "1", "name": "organ of\nbreathing"}), (3, {"id": "2", "name": "b"})]
+    separated = rows(tmp_path / "a.tsv", "id\tname\n1\torgan of\u2028breathing\n", "id")
+    assert separated == [(2, {"id": "1", "name": "organ of\u2028breathing"})]
+
+
 def test_a_missing_file_and_an_empty_cell(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist or is not a file"):
         list(read_table(tmp_path, ("id",)))

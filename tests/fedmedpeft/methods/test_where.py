@@ -10,6 +10,7 @@ import torch
 
 from fedmedpeft.backbones import Backbone, skeleton
 from fedmedpeft.components import ComponentSpec, parse_composition
+from fedmedpeft.learner import UnsuitableBackbone, learner_skeleton
 from fedmedpeft.methods import METHODS, Initialiser
 from tests.fedmedpeft.backbones.test_encoder_decoder import published
 
@@ -39,6 +40,21 @@ def test_each_method_acts_where_it_is_told(composition: str, backbone: Backbone)
     for spec in parse_composition(composition):
         keys = _keys(backbone, spec)
         assert {key.split(".")[0] for key in keys} == set(str(spec.options["where"]).split(","))
+
+
+@pytest.mark.parametrize(
+    ("method", "needs"),
+    [
+        ("kpl(where=vision)", "'cross'"),
+        ("m3ad(where=vision)", "'cross'"),
+        ("vpt-deep(where='text,decoder')", "'image tokens'"),
+        ("position(where=text)", "'image tokens'"),
+    ],
+)
+def test_what_is_not_in_the_named_networks_is_said_to_be_missing_there(method: str, needs: str) -> None:
+    named = parse_composition(method)[0].options["where"]
+    with pytest.raises(UnsuitableBackbone, match=f"acts on {needs}.* does not have in where='{named}'"):
+        learner_skeleton(published(), method, (), "generation")
 
 
 def test_the_networks_make_up_the_whole(backbone: Backbone) -> None:

@@ -64,7 +64,7 @@ def question_only(task: RowTask, train: Split, val: Split, tested: Sequence[Spli
     def evaluated(model: LogisticRegression, split: Split) -> Evaluation:
         return _scored(task, list(model.predict(words.transform(split.questions or ()))), split)
 
-    best = max(_STRENGTHS, key=lambda strength: evaluated(fitted(strength), val).metrics["accuracy"])
+    best = max(_STRENGTHS, key=lambda strength: evaluated(fitted(strength), val).metrics.get("accuracy", 0.0))
     return [evaluated(fitted(best), split) for split in tested]
 
 

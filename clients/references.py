@@ -47,7 +47,7 @@ class ReferenceTraining:
         trainer = self._trainer(self.config)
         self._run(trainer, self.data.train, f"local-only/{self.data.site}")
         scores = {"test": scores_of(trainer.evaluate(self.data.test))}
-        if self.everyone:
+        if self.everyone and not self.model.learner.task.size_matters:
             scores["union"] = scores_of(trainer.evaluate(pool(self.everyone()).test))
         return ReferenceReply(self.data.site, "local-only", scores, time.perf_counter() - began)
 

@@ -11,6 +11,7 @@ from fedmedpeft.components import ComponentSpec, Value, parse_spec
 from fedmedpeft.exchange import PeftState
 from fedmedpeft.hf_adapter import HfFormatError, write_hf_adapter
 from fedmedpeft.hf_models import classifier_for
+from fedmedpeft.tasks import build_task
 
 README_FILE = "README.md"
 
@@ -41,28 +42,27 @@ def readme(saved: AdapterConfig, reason: str) -> str:
     """
     backbone, preprocessing = saved.backbone, saved.backbone.preprocessing
     mean, std = (", ".join(f"{value:g}" for value in values) for values in (preprocessing.mean, preprocessing.std))
-    classes = "\n".join(f"| {index} | {name} |" for index, name in enumerate(saved.classes))
     personal = (
         f"\nParts that stayed at the sites and are not in it: {', '.join(saved.personal)}." if saved.personal else ""
     )
     remarks = f"\nOf the backbone: {'; '.join(backbone.remarks)}." if backbone.remarks else ""
+    knowledge = f"\nRead beside each text: knowledge `{saved.knowledge}`." if saved.knowledge else ""
     synthetic = "\n**Trained on generated images: for tests and demonstrations only.**\n" if saved.synthetic else ""
     return f"""# Adapter{f" of run {saved.run}" if saved.run else ""}
 {synthetic}
-Method `{saved.method}` in backbone `{shown(backbone.name)}`, fingerprint `{saved.fingerprint}`.{remarks}{personal}
+Task `{saved.task}`: {build_task(saved.task).summary}.
+Method `{saved.method}` in backbone `{shown(backbone.name)}`, fingerprint `{saved.fingerprint}`.{knowledge}{remarks}\
+{personal}
 Research software: not a medical device, and not for decisions about patients.
-
-| output | class |
-|---:|---|
-{classes}
-
+{_outputs(saved)}
 ## With fedmedpeft
 
 ```python
 import fedmedpeft
 
-learner = fedmedpeft.load("DIRECTORY OF THIS FILE")  # uint8 images [B, 3, S, S] -> logits [B, C]
-{_reading(saved)}```
+learner = fedmedpeft.load("DIRECTORY OF THIS FILE")
+{_usage(saved)}
+```
 
 It checks the backbone's fingerprint. `fedmedpeft merge` makes a plain checkpoint of it where the method allows that.
 
@@ -83,14 +83,20 @@ def shown(backbone: str) -> str:
     return str(ComponentSpec(spec.name, {key: _without_directories(value) for key, value in spec.options.items()}))
 
 
-def _reading(saved: AdapterConfig) -> str:
-    """How what is said of an image is given to the model; empty where it reads images alone."""
-    length = getattr(saved.backbone.architecture, "text_length", 0)
-    if not length:
+def _outputs(saved: AdapterConfig) -> str:
+    """What each output means; empty where outputs have no names."""
+    if not saved.classes:
         return ""
-    return f"""text = learner.backbone.tokenizer.encode(["is there a fracture?"], {length})  # one for each image
-logits = learner(images, text)
-"""
+    names = (name.replace("|", "\\|") for name in saved.classes)  # a bare one would end the cell
+    rows = "\n".join(f"| {index} | {name} |" for index, name in enumerate(names))
+    return f"\n| output | class |\n|---:|---|\n{rows}\n"
+
+
+def _usage(saved: AdapterConfig) -> str:
+    """Lines of code that ask the model, with images as uint8 [B, 3, S, S]."""
+    if getattr(saved.backbone.architecture, "text_length", 0):
+        return build_task(saved.task).usage
+    return "logits = learner(images)  # uint8 images [B, 3, S, S] -> logits [B, C]"
 
 
 def _without_directories(value: Value) -> Value:

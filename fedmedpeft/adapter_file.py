@@ -19,7 +19,7 @@ from safetensors.numpy import load, save
 from fedmedpeft import __version__
 from fedmedpeft.atomic_file import write_atomically
 from fedmedpeft.backbones import BackboneRecord
-from fedmedpeft.components import ConfigError, explain
+from fedmedpeft.components import ComponentSpec, ConfigError, explain, parse_spec
 from fedmedpeft.exchange.manifest import Manifest, Part, TensorSpec
 from fedmedpeft.exchange.peft_state import PeftState
 
@@ -48,6 +48,7 @@ class AdapterConfig(BaseModel):
     Attributes:
         method: composition as configured, such as ``lora(rank=8)``.
         task: what it was trained for, such as ``vqa``.
+        knowledge: what was read beside each text, such as ``open(concepts=5)``, without paths; empty: nothing.
         personal: parts that stayed at the sites and are not in this file.
         classes: names in the order of the head's outputs.
         backbone: name, architecture and preprocessing.
@@ -68,6 +69,7 @@ class AdapterConfig(BaseModel):
     format_version: Literal[2, 3] = FORMAT_VERSION
     method: str
     task: str = "classification"
+    knowledge: str = ""
     personal: tuple[str, ...] = ()
     classes: tuple[str, ...]
     backbone: BackboneRecord
@@ -97,6 +99,7 @@ def save_adapter(
     method: str,
     classes: tuple[str, ...],
     task: str = "classification",
+    knowledge: str = "",
     backbone: BackboneRecord,
     fingerprint: str,
     backbone_revision: str = "",
@@ -105,10 +108,11 @@ def save_adapter(
     synthetic: bool = False,
     run: str = "",
 ) -> AdapterConfig:
-    """Write both files, each atomically; see :class:`AdapterConfig` for the arguments."""
+    """Write both files, each atomically; see :class:`AdapterConfig` for the arguments. Knowledge loses its path."""
     config = AdapterConfig(
         method=method,
         task=task,
+        knowledge=without_path(knowledge),
         personal=personal,
         classes=classes,
         backbone=backbone,
@@ -126,6 +130,14 @@ def save_adapter(
     write_atomically(Path(directory) / TENSORS_FILE, save(state.tensors(), metadata))
     write_atomically(Path(directory) / CONFIG_FILE, config.model_dump_json(indent=2) + "\n")
     return config
+
+
+def without_path(knowledge: str) -> str:
+    """A source of knowledge as configured, without where it lies: that differs from site to site, and is private."""
+    if not knowledge:
+        return ""
+    spec = parse_spec(knowledge)
+    return str(ComponentSpec(spec.name, {key: value for key, value in spec.options.items() if key != "path"}))
 
 
 def read_adapter(directory: Path | str) -> SavedAdapter:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
-from fedmedpeft.adapter_file import read_adapter
+from fedmedpeft.adapter_file import SavedAdapter, read_adapter
 from fedmedpeft.backbones import load_backbone
 from fedmedpeft.components import ConfigError
 from fedmedpeft.learner import Learner, resolve_device
 from fedmedpeft.tasks import build_task
+
+_log = logging.getLogger("fedmedpeft")
 
 
 def load_learner(directory: Path | str, backbone: str | None = None, device: str = "auto") -> Learner:
@@ -31,6 +34,18 @@ def load_learner(directory: Path | str, backbone: str | None = None, device: str
         >>> learner(images).argmax(1)  # doctest: +SKIP
     """
     saved = read_adapter(directory)
+    learner = restore(saved, backbone, device)
+    if saved.config.knowledge:
+        _log.warning(
+            "The adapter was trained with knowledge='%s' beside each text. Give the model such knowledge too: without "
+            "it answers are others than in its run.",
+            saved.config.knowledge,
+        )
+    return learner
+
+
+def restore(saved: SavedAdapter, backbone: str | None, device: str) -> Learner:
+    """:func:`load_learner` of an adapter that was read already."""
     record = saved.config.backbone
     name = backbone or record.name
     frozen = load_backbone(

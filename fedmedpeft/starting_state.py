@@ -20,6 +20,7 @@ from fedmedpeft.methods import METHODS
 from fedmedpeft.tasks import build_task
 
 _log = logging.getLogger("fedmedpeft.site")
+_SHOWN = 10
 
 Arrays = Mapping[str, npt.NDArray[np.float32]]
 
@@ -111,7 +112,9 @@ def _ours(directory: Path, learner: Learner, config: RunConfig) -> Arrays:
     tensors = dict(saved.state.tensors())
     task = build_task(saved.config.task)
     if (task.name, saved.config.classes) != (learner.task.name, learner.task.classes):
-        _log.warning("The head starts anew: the adapter's classes are %s", ", ".join(saved.config.classes))
+        names, more = saved.config.classes[:_SHOWN], len(saved.config.classes) - _SHOWN
+        rest = f" and {more} more" if more > 0 else ""
+        _log.warning("The head starts anew: the adapter's classes are %s%s", ", ".join(names) or "none", rest)
         bound = {HEAD, *(name for name in adapter if METHODS.build(_spec(saved.config.method, name)).class_bound)}
         heads = {name for name, trainable in learner.trainables.items() if trainable.owner in bound}
         tensors = {name: values for name, values in tensors.items() if name not in heads}

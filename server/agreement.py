@@ -64,8 +64,9 @@ def _together(replies: Sequence[AnswersReply], courier: Courier, task: Task) -> 
             "nothing to learn. Lower vqa(min_count=...), or give a list: vqa(answers='FILE')."
         )
     if len(classes) > MOST:
+        each = ", ".join(f"{reply.site} {len(reply.counts):,}" for reply in replies)
         raise FederationError(
-            f"The sites name {len(classes):,} answers together, {MOST:,} at most can be learnt. Raise "
+            f"The sites name {len(classes):,} answers together ({each}), {MOST:,} at most can be learnt. Raise "
             "vqa(min_count=...), or give a list: vqa(answers='FILE')."
         )
     courier.say(

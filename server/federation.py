@@ -154,6 +154,7 @@ class _Run:
             state,
             method=self.config.method,
             task=str(federation.task.spec),
+            knowledge=self.config.knowledge,
             personal=self.config.personal_parts,
             backbone_revision=self.config.backbone_revision,
             seed=self.config.seed,

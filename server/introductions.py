@@ -61,7 +61,7 @@ def read_replies(answers: Mapping[int, Answer]) -> tuple[dict[int, JoinReply], l
             if reply.site in {known.site for known in replies.values()}:
                 raise ContractError(f"the name '{reply.site}' is taken by another site")
             if reply.samples.get("train", 0) <= 0:
-                raise ContractError("it has no training images")
+                raise ContractError("it has no training data")
             replies[node] = reply
         except ContractError as error:
             left_out.append(LeftOut(node, f"node {node}", safe_reason(str(error))))

@@ -124,9 +124,11 @@ def _vet_update(reply: VisitReply, expected: Expected) -> PeftState:
         raise Quarantined("sends no state")
     if reply.steps <= 0:
         raise Quarantined(f"reports {reply.steps} optimiser steps")
-    # The number of images is the site's weight: above 0 when it joined, and it may not change since.
+    # The number of samples is the site's weight: above 0 when it joined, and it may not change since.
     if reply.samples != expected.samples["train"]:
-        raise Quarantined(f"reports {reply.samples} training images, joined with {expected.samples['train']}")
+        raise Quarantined(
+            f"reports {reply.samples} training {expected.task.unit}, joined with {expected.samples['train']}"
+        )
     if not math.isfinite(reply.loss):
         raise Quarantined("training loss is not finite")
     try:

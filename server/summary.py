@@ -38,7 +38,7 @@ def summarise(
     models["pooled"] = pooled_tests(references)
     results = {kind: _result(task, scores) for kind, scores in models.items() if scores}
     own = [reference.scores for reference in references if reference.kind == "local-only"]
-    elsewhere = [score_of(scores["union"], task.primary) for scores in own if "union" in scores]
+    elsewhere = [score_of(s["union"], task.primary) for s in own if "union" in s and not task.size_matters]
     return {
         "mode": config.mode,
         "method": config.method,

@@ -165,7 +165,8 @@ class _Messages:
             tests = [site] if kind == "local-only" else self.sites
             names = ["test"] if kind == "local-only" else [f"test/{tested.name}" for tested in tests]
             scores = {name: self._scores([tested], "test") for name, tested in zip(names, tests, strict=True)}
-            scores["union"] = self._scores(self.sites, "test")
+            if kind == "pooled" or not self.task.size_matters:
+                scores["union"] = self._scores(self.sites, "test")
             request = ReferenceRequest(kind, self.run if self.task.agrees else None)
             total += Transfer(_size(request), _size(ReferenceReply(site.name, kind, scores, 0.0)))
         return total

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from fedmedpeft.adapter_file import read_adapter
 from fedmedpeft.components import ConfigError
 from fedmedpeft.data.site_data import load_site
 from fedmedpeft.data.split import Split, join
 from fedmedpeft.learner import Learner
-from fedmedpeft.portable import load_learner
+from fedmedpeft.portable import restore
 from fedmedpeft.tasks import Evaluation, RowTask, Task
 from fedmedpeft.tasks.reading import check_reading, text_reader
 from fedmedpeft.training import LearnerPredictor
@@ -42,7 +43,7 @@ def evaluate_run(
         ConfigError: another backbone than the adapter's, data of another task, or a damaged file.
         DataError: other classes than the adapter's, or data that cannot be used.
     """
-    learner = load_learner(run.adapter, backbone, device)
+    learner = restore(read_adapter(run.adapter), backbone, device)
     task, predictor = learner.task, LearnerPredictor(learner)
     config = federation.config.model_copy(update={"task": str(task.spec)})
     check_reading(config, federation.source, learner.backbone)

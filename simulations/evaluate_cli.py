@@ -71,6 +71,8 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps({r.site: _plain(r, task) for r in results}, indent=2))
         return
+    if trained := run.knowledge_lacking(config):
+        typer.echo(f"The adapter was trained with knowledge='{trained}', here there is {config.knowledge or 'none'}.")
     _show(results, task, f"{federation.source.description}; {split} {task.unit}", run.personal_of_adapter(), kept)
 
 

@@ -66,9 +66,9 @@ def show(file: _File, as_json: options.AsJson = False) -> None:
 def plot(
     file: _File,
     picture: Annotated[Path, typer.Argument(metavar="PNG", help="Where to write the picture.")],
-    split: Annotated[str | None, typer.Option(help="train, val or test; all images without it.")] = None,
+    split: Annotated[str | None, typer.Option(help="train, val or test; all without it.")] = None,
 ) -> None:
-    """Draw images per site, stacked by class.
+    """Draw samples per site, stacked by class.
 
     Example: fedmedpeft partition plot skew.json skew.png
     """

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from fedmedpeft.adapter_file import CONFIG_FILE, is_adapter, read_adapter
+from fedmedpeft.adapter_file import CONFIG_FILE, is_adapter, read_adapter, without_path
 from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 from fedmedpeft.data import PartitionManifest
@@ -66,6 +66,15 @@ class SavedRun:
         """What the adapter does not hold. Raises ConfigError where it cannot be read."""
         config = read_adapter(self.adapter).config
         return stays_at_sites(config.method, config.personal)
+
+    def knowledge_lacking(self, config: RunConfig) -> str:
+        """The knowledge that the adapter was trained with, where ``config`` names none or another; else empty.
+
+        Raises:
+            ConfigError: the adapter cannot be read.
+        """
+        trained = read_adapter(self.adapter).config.knowledge
+        return "" if trained == without_path(config.knowledge) else trained
 
     def kept(self, site: str, kind: Kept) -> dict[str, torch.Tensor]:
         """What stayed at ``site`` by name of the parameter; empty where nothing of this kind is here."""

@@ -6,6 +6,8 @@ Partitioners are pure numpy functions of (table, seed). ``flwr-datasets`` has th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from fedmedpeft.components import ConfigError, parse_spec
@@ -63,7 +65,9 @@ def make_partition(
         if counts[:, TRAIN].sum(axis=1).min() >= min_train_per_site:
             break
     else:
-        raise _too_few(spec, given.sites, counts[:, TRAIN].sum(axis=1), min_train_per_site, partitioner)
+        train = dict(zip(given.sites, counts[:, TRAIN].sum(axis=1).tolist(), strict=True))
+        short = {site: rows for site, rows in train.items() if rows < min_train_per_site}
+        raise _too_few(f"{spec} gives too few training {source.table.unit}", short, min_train_per_site, partitioner)
     return PartitionManifest(
         source=source.name,
         source_hash=source.table.content_hash(),
@@ -82,12 +86,10 @@ def _check_sites(partitioner: Partitioner, sites: int, units: Units) -> None:
     if sites < (0 if partitioner.natural else 1):
         raise ConfigError(f"sites={sites} must be at least 1 (0 only with 'natural', for all of its sites).")
     if sites > len(units):
-        raise DataError(f"sites={sites} is more than the {len(units)} patients (or images) there are. Use fewer sites.")
+        raise DataError(f"sites={sites} is more than the {len(units)} {units.kind}s there are. Use fewer sites.")
 
 
-def _too_few(spec: str, sites: tuple[str, ...], train: np.ndarray, minimum: int, partitioner: Partitioner) -> DataError:
-    short = ", ".join(f"{site} has {n}" for site, n in zip(sites, train.tolist(), strict=True) if n < minimum)
+def _too_few(problem: str, short: Mapping[str, int], minimum: int, partitioner: Partitioner) -> DataError:
     tried = f" in {partitioner.attempts} draws" if partitioner.attempts > 1 else ""
-    return DataError(
-        f"{spec} gives too few training images{tried}: {short}; min_train_per_site={minimum}. {partitioner.remedy}"
-    )
+    sites = ", ".join(f"{site} has {rows}" for site, rows in short.items())
+    return DataError(f"{problem}{tried}: {sites}; min_train_per_site={minimum}. {partitioner.remedy}")

@@ -119,7 +119,7 @@ class PartitionManifest:
         found = table.content_hash()
         if found != self.source_hash:
             raise DataError(
-                f"The partition was made for other data: {len(self.site_of)} images of '{self.source}' with hash "
+                f"The partition was made for other data: {len(self.site_of)} {table.unit} of '{self.source}' with hash "
                 f"{self.source_hash[:12]}; this source has {len(table)} with hash {found[:12]}. "
                 "Use the source it was made for, or make a new partition."
             )

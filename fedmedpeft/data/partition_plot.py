@@ -1,4 +1,4 @@
-"""A picture of a partition: images per site, stacked by class."""
+"""A picture of a partition: samples (images, questions or texts) per site, stacked by class."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fedmedpeft.data.partition_manifest import PartitionManifest, split_index
 
 
 def plot_partition(manifest: PartitionManifest, path: Path | str, split: str | None = None) -> None:
-    """Write a PNG of class by site, for one ``split`` or (None) for all images.
+    """Write a PNG of class by site, for one ``split`` or (None) for all samples.
 
     Raises:
         DataError: an unknown split.
@@ -29,7 +29,7 @@ def plot_partition(manifest: PartitionManifest, path: Path | str, split: str | N
         axes.bar(places, bars[:, label], bottom=bottom, label=name, color=palette(label % palette.N))
         bottom = bottom + bars[:, label]
     axes.set_xticks(places, manifest.sites, rotation=30, ha="right", rotation_mode="anchor")
-    axes.set_ylabel("images" if split is None else f"{split} images")
+    axes.set_ylabel("samples" if split is None else f"{split} samples")
     axes.set_title(f"{manifest.partitioner}, seed {manifest.seed}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(title="class", fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))

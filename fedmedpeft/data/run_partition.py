@@ -50,7 +50,7 @@ def partition_for(config: RunConfig, source: Source, sites: int) -> PartitionMan
         fewest = int(partition.counts()[:, SPLITS.index("train")].sum(axis=1).min())
         if fewest < config.min_train_per_site:
             raise DataError(
-                f"A site of the partition file has {fewest} training images; min-train-per-site is "
+                f"A site of the partition file has {fewest} training {source.table.unit}; min-train-per-site is "
                 f"{config.min_train_per_site}. Lower it, or make the partition again."
             )
     else:

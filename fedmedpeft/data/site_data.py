@@ -181,5 +181,5 @@ def _notes(train: Split, val: Split, test: Split, classes: tuple[str, ...]) -> t
     # Strata of questions, and the one class of captions, are nothing that a model could fail to learn.
     if train.answers is None and len(classes) > 1 and len(np.unique(train.labels.numpy())) == 1:
         notes.append("The site trains on one class only.")
-    notes += [f"The site has no {name} images." for name, split in (("val", val), ("test", test)) if not len(split)]
+    notes += [f"The site has no {name} data." for name, split in (("val", val), ("test", test)) if not len(split)]
     return tuple(notes)

@@ -78,6 +78,13 @@ class ImageTable:
     def __len__(self) -> int:
         return len(self.keys)
 
+    @property
+    def unit(self) -> str:
+        """What a row is, for messages: ``images``, ``texts`` or ``questions``."""
+        if self.texts is None:
+            return "images"
+        return "texts" if self.answers is None else "questions"
+
     def content_hash(self) -> str:
         """SHA-256 (hex) over all columns: equal tables have equal hashes, whatever machine they were read on."""
         columns: list[object] = [self.keys, self.labels.tolist(), self.classes, self.splits, self.sites, self.patients]
@@ -107,7 +114,7 @@ class ImageTable:
         }
         for name, column in columns.items():
             if column is not None and len(column) != len(self.keys):
-                raise DataError(f"The {name} column has {len(column)} values for {len(self.keys)} images.")
+                raise DataError(f"The {name} column has {len(column)} values for {len(self.keys)} rows.")
 
     def _check_words(self) -> None:
         for name, column in (("question or text", self.texts), ("answer", self.answers)):
@@ -184,7 +191,7 @@ def describe(table: ImageTable, origin: str) -> str:
     """One line: how many images of what, from where; the questions or captions about them where there are any."""
     parts = [f"{len(np.unique(table.first_rows())):,} images"]
     if table.texts is not None:
-        parts.insert(0, f"{len(table):,} {'texts' if table.answers is None else 'questions'}")
+        parts.insert(0, f"{len(table):,} {table.unit}")
     parts.append(f"{len(table.classes)} {'classes' if table.answers is None else 'strata'}")
     for noun, column in (("sites", table.sites), ("patients", table.patients)):
         if column is not None:

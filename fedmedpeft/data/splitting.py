@@ -36,7 +36,8 @@ def given_splits(table: ImageTable, units: Units) -> np.ndarray:
     if torn:
         raise DataError(
             f"{torn} of {len(units)} {units.kind}s are in more than one split: the test would be of {units.kind}s "
-            f"already seen. Correct the split column, or leave it out and let the split be drawn by {units.kind}."
+            f"already seen. Correct the split column, or leave it out and let the split be drawn by {units.kind}.",
+            public=f"The data has {units.kind}s that are in more than one split.",
         )
     return codes
 

@@ -175,7 +175,8 @@ class ReferenceRequest:
 class ReferenceReply:
     """Scores of the reference by what it was tested on.
 
-    ``local-only``: ``test`` (this site's own split), and ``union`` where the site can see all test splits (simulation).
+    ``local-only``: ``test`` (this site's own split), and ``union`` where the site can see all test splits (simulation)
+    and scores on both compare.
     ``pooled``: ``test/<site>`` for every site, and ``union``.
     """
 

@@ -72,6 +72,9 @@ class Generation(Task):
     secondary = ("bleu", "rouge_l")
     heading = "exact"
     unit = "questions"
+    usage = """\
+# uint8 images [B, 3, S, S], one question for each
+answers = learner.task.answers(learner, images, ["is there a fracture?"])"""
     reads_text = True
     classes_from = "nothing"
     options: GenerationOptions
@@ -168,7 +171,7 @@ class Generation(Task):
         return answer_metrics(counts)
 
     def vet(self, counts: Sequence[int], samples: int) -> None:
-        check_answer_counts(counts, samples, min(samples, self.options.evaluate_at_most))
+        check_answer_counts(counts, samples, min(samples, self.options.evaluate_at_most), self.options.max_length)
 
     def ideal_counts(self, labels: Sequence[int]) -> list[int]:
         asked = sum(labels)

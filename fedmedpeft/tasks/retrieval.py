@@ -61,6 +61,11 @@ class Retrieval(Task):
     secondary = ("chance",)
     heading = "recall"
     unit = "texts"
+    usage = """\
+# uint8 images [B, 3, S, S], and a text for each
+text = learner.backbone.tokenizer.encode(["no fracture"], learner.backbone.text_length)
+scores = learner(images, text)  # [B, 1], higher where they go together"""
+    size_matters = True
     reads_text = True
     classes_from = "nothing"
     options: RetrievalOptions

@@ -78,6 +78,13 @@ class Task(ABC):
     """The primary metric at the head of a narrow column."""
     unit: ClassVar[str] = "images"
     """What its samples are."""
+    usage: ClassVar[str] = """\
+# uint8 images [B, 3, S, S], one question (or text) for each
+text = learner.backbone.tokenizer.encode(["is there a fracture?"], learner.backbone.text_length)
+logits = learner(images, text)  # [B, C]"""
+    """Lines of code that ask a loaded adapter of a backbone that reads texts."""
+    size_matters: ClassVar[bool] = False
+    """True where more samples are harder, so that scores on one site's and on all sites' samples do not compare."""
     reads_text: ClassVar[bool] = False
     """True where it needs a backbone that reads texts, and data that has them."""
     classes_from: ClassVar[Literal["data", "agreement", "nothing"]] = "data"

@@ -15,6 +15,10 @@ METRICS = ("exact_match", "closed_exact_match", "open_exact_match", "bleu", "rou
 _KINDS = ("closed", "open", "untold")
 _ORDERS = 4
 _THOUSANDTHS = 1000
+# Words are added up over sites, so a site that could claim any number of them would drown all others in BLEU. Both
+# limits are far above what is ever seen: a token of several signs is as many words, a report has hundreds.
+_WORDS_OF_TOKEN = 8
+_LONGEST = 10_000
 _LAYOUT = {
     "asked": 1,
     **{f"{what} {kind}": 1 for kind in _KINDS for what in ("answered", "right")},
@@ -80,8 +84,15 @@ def answer_metrics(counts: Sequence[int]) -> dict[str, float]:
     }
 
 
-def check_answer_counts(counts: Sequence[int], asked: int, answered: int) -> None:
-    """Raises ValueError where these cannot be counts of so many questions, so many of them answered."""
+def check_answer_counts(counts: Sequence[int], asked: int, answered: int, tokens: int) -> None:
+    """Raises ValueError where these cannot be counts of so many questions, so many of them answered.
+
+    Args:
+        counts: what a site claims.
+        asked: questions of the split.
+        answered: of these.
+        tokens: of a written answer at most.
+    """
     if len(counts) != SIZE or min(counts) < 0:
         raise ValueError("not counts of answers")
     found = _named(counts)
@@ -95,6 +106,8 @@ def check_answer_counts(counts: Sequence[int], asked: int, answered: int) -> Non
         raise ValueError("more n-grams are right than were written")
     if found["total"] != sorted(found["total"], reverse=True) or found["total"][:1] != found["written words"]:
         raise ValueError("not n-grams of so many words")
+    if found["written words"][0] > answered * tokens * _WORDS_OF_TOKEN or found["right words"][0] > answered * _LONGEST:
+        raise ValueError("more words than the answers can have")
 
 
 def ideal_answer_counts(asked: int, answered: int, words: int) -> list[int]:

@@ -98,6 +98,23 @@ def test_random_weights_of_a_backbone_are_said(tiny_meter: str, tmp_path: Path) 
     assert str(Path(tiny_meter.split("'")[1]).parent) not in page
 
 
+def test_tasks_answers_and_knowledge_on_the_page(tiny_backbone: Path, tmp_path: Path) -> None:
+    _, saved = _write(str(tiny_backbone), "lora", tmp_path)
+    answers = {"task": "vqa", "classes": ("left | right", "no"), "knowledge": "open(concepts=5)"}
+    page = readme(saved.model_copy(update=answers), "no such model")
+    assert "Task `vqa`: the answer to a question about an image" in page
+    assert "| 0 | left \\| right |" in page
+    assert "knowledge `open(concepts=5)`" in page
+    unnamed = readme(saved.model_copy(update={"task": "retrieval", "classes": ()}), "no such model")
+    assert "| output | class |" not in unnamed
+
+
+@pytest.mark.parametrize(("task", "gives"), [("vqa", "logits"), ("retrieval", "scores"), ("generation", "answers")])
+def test_the_page_asks_as_the_task_answers(tiny_meter: str, tmp_path: Path, task: str, gives: str) -> None:
+    _, saved = _write(tiny_meter, "lora(where=fusion)", tmp_path)
+    assert f"\n{gives} = learner" in readme(saved.model_copy(update={"task": task}), "no such model")
+
+
 def test_names_of_backbones_without_directories_of_a_machine() -> None:
     assert shown("google/vit-base-patch16-224") == "google/vit-base-patch16-224"
     assert shown("/home/someone/models/vit") == "vit"

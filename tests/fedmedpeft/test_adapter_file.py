@@ -41,6 +41,16 @@ def saved(tmp_path: Path, state: PeftState) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [("", ""), ("open(path=/data/ours, concepts=5)", "open(concepts=5)"), ("umls(path='mrconso.csv')", "umls")],
+)
+def test_knowledge_is_recorded_without_where_it_lies(tmp_path: Path, state: PeftState, given: str, kept: str) -> None:
+    named = {"method": "lora", "classes": ("a", "b", "c", "d"), "backbone": RECORD, "fingerprint": "f" * 64}
+    save_adapter(tmp_path, state, knowledge=given, **named)  # type: ignore[arg-type]
+    assert read_adapter(tmp_path).config.knowledge == kept
+
+
 def test_what_was_saved_is_read_back(saved: Path, state: PeftState) -> None:
     adapter = read_adapter(saved)
     assert adapter.state.hash() == state.hash()

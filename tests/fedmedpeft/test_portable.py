@@ -23,7 +23,7 @@ def _trained(directory: Path, method: str, seed: int = 4) -> Learner:
     return learner.eval()
 
 
-def _save(learner: Learner, method: str, directory: Path, personal: tuple[str, ...] = ()) -> None:
+def _save(learner: Learner, method: str, directory: Path, personal: tuple[str, ...] = (), knowledge: str = "") -> None:
     save_adapter(
         directory,
         learner.export(learner.manifest(without=personal)),
@@ -32,6 +32,7 @@ def _save(learner: Learner, method: str, directory: Path, personal: tuple[str, .
         backbone=learner.backbone.record,
         fingerprint=learner.backbone.fingerprint,
         personal=personal,
+        knowledge=knowledge,
         seed=4,
     )
 
@@ -45,6 +46,16 @@ def test_outputs_are_those_of_the_run(
     inputs = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8), *texts(learner, 3)
     with torch.no_grad():
         torch.testing.assert_close(fedmedpeft.load(tmp_path)(*inputs), learner(*inputs), atol=1e-6, rtol=1e-6)
+
+
+def test_knowledge_that_it_was_trained_with_is_said(
+    tiny_backbone: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    learner = _trained(tiny_backbone, "lora")
+    for knowledge, said in (("", 0), ("open(path=/data, concepts=5)", 1)):
+        _save(learner, "lora", tmp_path, knowledge=knowledge)
+        fedmedpeft.load(tmp_path, device="cpu")
+        assert caplog.text.count("trained with knowledge='open(concepts=5)'") == said
 
 
 def test_personal_parts_are_not_in_the_adapter(tiny_backbone: Path, tmp_path: Path) -> None:

@@ -105,6 +105,24 @@ def test_the_head_is_taken_only_for_the_same_classes(
     assert "The head starts anew: the adapter's classes are a, b, c" in caplog.text
 
 
+def test_of_very_many_classes_the_first_few_are_said(
+    tiny_backbone: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    learner = _learner(tiny_backbone, "head", classes=tuple(f"answer {i}" for i in range(14)))
+    save_adapter(
+        tmp_path,
+        learner.export(learner.manifest()),
+        method="head",
+        classes=learner.task.classes,
+        backbone=learner.backbone.record,
+        fingerprint=learner.backbone.fingerprint,
+        seed=0,
+    )
+    _started(tiny_backbone, tmp_path, "head", classes=("a", "b"))
+    assert "answer 9 and 4 more" in caplog.text
+    assert "answer 10" not in caplog.text
+
+
 @pytest.mark.parametrize(("own", "taken"), [(False, True), (True, False)])
 def test_words_of_each_class_are_taken_only_for_the_same_classes(
     tiny_clip_pair: Path, tmp_path: Path, own: bool, taken: bool

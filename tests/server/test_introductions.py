@@ -46,7 +46,7 @@ def test_sites_that_agree_join_and_one_gives_the_state(tmp_path: Path) -> None:
         (script.garbage, "no fields"),
         (script.changed(site="../../etc"), "its name is not"),
         (script.changed(site="site-0"), "the name 'site-0' is taken"),
-        (script.changed(samples={"train": 0}), "no training images"),
+        (script.changed(samples={"train": 0}), "no training data"),
     ],
 )
 def test_a_node_that_cannot_introduce_itself_is_left_out(tmp_path: Path, twist: script.Twist, reason: str) -> None:

@@ -47,6 +47,13 @@ def test_results_of_each_model_at_each_site(config: RunConfig, federation: Feder
     assert summary["local_only_elsewhere"] == pytest.approx(0.6)
 
 
+def test_where_more_samples_are_harder_a_model_is_not_scored_on_all_of_them(
+    config: RunConfig, federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(federation.task), "size_matters", True)
+    assert summarise(config, federation, REFERENCES, TESTS, {})["local_only_elsewhere"] is None
+
+
 def test_bytes_against_full_fine_tuning(config: RunConfig, federation: Federation) -> None:
     traffic = {"join": Traffic(10, 90, 1), "rounds": Traffic(400, 500, 9)}
     figures = summarise(config, federation, [], TESTS, traffic)["traffic"]

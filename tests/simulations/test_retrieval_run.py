@@ -83,6 +83,9 @@ def test_beside_it_each_hospital_alone(finished: Path) -> None:
     results = json.loads((finished / "summary.json").read_text())["results"]
     federated, alone = (results[kind]["union_metrics"] for kind in ("federated", "local-only"))
     assert federated["chance"] == alone["chance"]
+    with (finished / "references.csv").open() as file:
+        assert {row["tested_on"] for row in csv.DictReader(file)} == {"test"}
+    assert json.loads((finished / "summary.json").read_text())["local_only_elsewhere"] is None
     assert 0 <= alone["mean_recall"] <= 1
     assert federated["loss"] != alone["loss"]
 

@@ -212,6 +212,18 @@ def test_a_given_list_is_taken_in_its_order(tiny_meter: str, questions: Path, tm
     assert summary["results"]["federated"]["union_metrics"]["answerable"] == 1.0  # type: ignore[index]
 
 
+def test_knowledge_is_recorded_and_missed_where_it_is_not_given(
+    tiny_meter: str, questions: Path, tmp_path: Path
+) -> None:
+    changes = {"method": "kpl", "knowledge": "radiology(concepts=2)", "rounds": 1, "local-steps": 1}
+    run = run_in_process(vqa_config(tiny_meter, questions, tmp_path, references="none", **changes))
+    assert read_adapter(run / "adapter").config.knowledge == "radiology(concepts=2)"
+    for given, said in ((), False), (("--set", "knowledge="), True):
+        result = CliRunner().invoke(app, ["evaluate", str(run), *given])
+        assert result.exit_code == 0, result.output
+        assert ("trained with knowledge='radiology(concepts=2)', here there is none" in result.output) is said
+
+
 def test_a_run_that_starts_from_another_has_its_answers(
     finished: Path, tiny_meter: str, questions: Path, tmp_path: Path
 ) -> None:

@@ -43,6 +43,7 @@ class Natural(DrawnOnce):
         if torn:
             raise DataError(
                 f"{torn} {units.kind}s are in more than one site. Correct the site or {units.kind} column, or "
-                f"partition by {units.kind} instead: iid, dirichlet."
+                f"partition by {units.kind} instead: iid, dirichlet.",
+                public=f"The data has {units.kind}s that are in more than one site.",
             )
         return Assignment(site_of, names)

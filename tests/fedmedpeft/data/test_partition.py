@@ -180,6 +180,15 @@ def test_a_minimum_out_of_reach_names_the_sites_and_the_remedy(spec: str, plain_
         make_partition(plain_source(60, 3), spec, **(DEFAULTS | {"sites": 5, "min_train_per_site": 11}))
 
 
+@pytest.mark.parametrize(("answers", "unit"), [(None, "texts"), (("a",) * 60, "questions")])
+def test_messages_name_what_the_rows_are(
+    plain_source: Callable[..., Any], answers: tuple[str, ...] | None, unit: str
+) -> None:
+    source = plain_source(60, 3, texts=("what is it",) * 60, answers=answers)
+    with pytest.raises(DataError, match=f"gives too few training {unit}: site-0"):
+        make_partition(source, "iid", **(DEFAULTS | {"min_train_per_site": 100}))
+
+
 def test_a_minimum_out_of_reach_without_chance_does_not_speak_of_draws(plain_source: Callable[..., Any]) -> None:
     with pytest.raises(DataError, match=r"^iid gives too few training images: site-0 has 12.* Use fewer sites"):
         make_partition(plain_source(60, 3), "iid", **(DEFAULTS | {"min_train_per_site": 13}))

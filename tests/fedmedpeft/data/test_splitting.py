@@ -80,8 +80,9 @@ def shared(splits: tuple[str, ...], images: tuple[str, ...], share: bool = True)
 def test_a_published_split_may_share_images_where_the_table_says_so() -> None:
     splits, images = ("train",) * 3 + ("test",) * 3, ("i", "i", "j", "i", "j", "k")
     assert split(shared(splits, images), val=0).tolist() == [TRAIN] * 3 + [TEST] * 3
-    with pytest.raises(DataError, match=r"2 of 3 images are in more than one split.*drawn by image"):
+    with pytest.raises(DataError, match=r"2 of 3 images are in more than one split.*drawn by image") as error:
         split(shared(splits, images, share=False))
+    assert error.value.public == "The data has images that are in more than one split."
 
 
 def test_validation_takes_whole_images_and_counts_only_their_training_rows() -> None:

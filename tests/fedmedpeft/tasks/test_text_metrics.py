@@ -115,14 +115,14 @@ def test_counts_of_sites_add_up(one: list[tuple[str, str, str]], other: list[tup
 def test_true_counts_pass(pairs: list[tuple[str, str, str]], unasked: int) -> None:
     written, right, kinds = zip(*pairs, strict=True)
     counts = answer_counts(written, right, kinds, len(pairs) + unasked)
-    check_answer_counts(counts, len(pairs) + unasked, len(pairs))
+    check_answer_counts(counts, len(pairs) + unasked, len(pairs), 10)
     metrics = answer_metrics(counts)
     assert all(math.isnan(value) or 0 <= value <= 1 + 1e-9 for value in metrics.values())
 
 
 def test_made_up_counts_do_not() -> None:
     true = counts_of([("left lung", "left lung", "open"), ("yes", "no", "closed")])
-    check_answer_counts(true, 2, 2)
+    check_answer_counts(true, 2, 2, 10)
     named = list(show_answer_counts(true))
     assert sum(len(v) if isinstance(v, list) else 1 for v in show_answer_counts(true).values()) == SIZE == len(true)
     for name, amount in {
@@ -142,18 +142,33 @@ def test_made_up_counts_do_not() -> None:
         if name == "written words":
             changed = [*true[:-2], true[-2] + 1, true[-1]]
         with pytest.raises(ValueError, match="counts|more|n-grams"):
-            check_answer_counts(changed, 2, 2)
+            check_answer_counts(changed, 2, 2, 10)
     with pytest.raises(ValueError, match="not counts"):
-        check_answer_counts(true[:-1], 2, 2)
+        check_answer_counts(true[:-1], 2, 2, 10)
     with pytest.raises(ValueError, match="not counts"):
-        check_answer_counts([-1, *true[1:]], 2, 2)
+        check_answer_counts([-1, *true[1:]], 2, 2, 10)
     with pytest.raises(ValueError, match="so many"):
-        check_answer_counts(true, 3, 2)
+        check_answer_counts(true, 3, 2, 10)
+
+
+@pytest.mark.parametrize(("total", "right"), [(10**15, 3), (200, 3), (3, 10**15), (3, 20_001)])
+def test_no_site_claims_more_words_than_answers_have(total: int, right: int) -> None:
+    """BLEU is of all sites' words together: 10^15 of them would be the federation's score alone."""
+    true = list(counts_of([("left lung", "left lung", "open"), ("yes", "no", "closed")]))
+    start = SIZE - 2 - 4
+    changed = [*true[:start], *[total] * 4, total, right]
+    with pytest.raises(ValueError, match="more words than"):
+        check_answer_counts(changed, 2, 2, 10)
+
+
+def test_words_without_an_answer_are_refused() -> None:
+    with pytest.raises(ValueError, match="more words than"):
+        check_answer_counts([0] * (SIZE - 1) + [1], 0, 0, 10)
 
 
 def test_ideal_counts_are_of_a_model_that_is_always_right() -> None:
     counts = ideal_answer_counts(20, 10, 9)
-    check_answer_counts(counts, 20, 10)
+    check_answer_counts(counts, 20, 10, 9)
     metrics = answer_metrics(counts)
     assert metrics["exact_match"] == metrics["rouge_l"] == 1
     assert metrics["bleu"] == pytest.approx(1)
@@ -162,4 +177,4 @@ def test_ideal_counts_are_of_a_model_that_is_always_right() -> None:
 
 def test_no_answers_no_metrics() -> None:
     assert all(math.isnan(value) for value in answer_metrics((0,) * SIZE).values())
-    check_answer_counts(answer_counts((), (), (), 0), 0, 0)
+    check_answer_counts(answer_counts((), (), (), 0), 0, 0, 10)

@@ -136,7 +136,7 @@ def test_the_head_is_meters_with_its_keys(tiny_meter: str, options: VqaOptions, 
         "head.3.bias": (3,),
     }
     assert head["head.0.weight"].std().item() == pytest.approx(0.02, rel=0.2)
-    assert not head["head.3.bias"].any()
+    assert not head["head.0.bias"].any()
     assert isinstance(learner.head[1], nn.LayerNorm)  # type: ignore[index]
     assert learner.head[1].eps == 1e-5  # type: ignore[index]
 
@@ -180,3 +180,29 @@ def test_its_spec_says_what_the_head_is_and_not_how_it_was_agreed_on() -> None:
     again = build_task(task.spec, task.classes)
     assert isinstance(again, Vqa)
     assert (again.classes, again.options.hidden) == (("a",), 8)
+
+
+def test_before_training_every_answer_is_as_rare_as_answers_are(tiny_meter: str) -> None:
+    """Lin et al., Focal loss: with 1 / 2 each, learning that most are wrong takes the first steps of a run."""
+    answers = ("left", "no", "right", "yes")
+    heads = {
+        start: Learner(load_backbone(tiny_meter), "head", build_task(f"vqa(rare_start={start})", answers), 0).head
+        for start in ("true", "false")
+    }
+    rare, published = (heads[start].get_parameter("3.bias") for start in ("true", "false"))
+    torch.testing.assert_close(torch.sigmoid(rare), torch.full((4,), 0.25))
+    assert torch.equal(published, torch.zeros(4))
+    assert torch.equal(heads["true"].get_parameter("3.weight"), heads["false"].get_parameter("3.weight"))
+
+
+@pytest.mark.parametrize("answers", [("yes",), ("no", "yes")])
+def test_a_start_exists_for_one_answer_too(tiny_meter: str, answers: tuple[str, ...]) -> None:
+    head = Learner(load_backbone(tiny_meter), "head", build_task("vqa", answers), 0).head
+    assert torch.equal(head.get_parameter("3.bias"), torch.zeros(len(answers)))
+
+
+@pytest.mark.parametrize("start", ["true", "false"])
+def test_how_the_head_starts_changes_nothing_of_what_travels(start: str) -> None:
+    record, task = standard_meter_record(288), f"vqa(rare_start={start})"
+    skeleton = learner_skeleton(record, "head", ("left", "no", "yes"), task)
+    assert skeleton.manifest().hash == learner_skeleton(record, "head", ("left", "no", "yes"), "vqa").manifest().hash

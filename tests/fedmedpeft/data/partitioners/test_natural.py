@@ -43,5 +43,8 @@ def test_patients_in_two_sites_are_counted(plain_source: Callable[..., Any]) -> 
 
 def test_an_image_of_two_sites_is_counted_too(plain_source: Callable[..., Any]) -> None:
     source = plain_source(6, 2, sites=("rome", "bern") * 3, images=("i", "i", "j", "k", "l", "m"))
-    with pytest.raises(DataError, match="1 images are in more than one site. Correct the site or image column"):
+    with pytest.raises(
+        DataError, match="1 images are in more than one site. Correct the site or image column"
+    ) as error:
         assign(source)
+    assert error.value.public == "The data has images that are in more than one site."

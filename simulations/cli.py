@@ -30,6 +30,8 @@ Examples:
 
   fedmedpeft run --data 'medmnist(path=breastmnist.npz)' --partition 'dirichlet(alpha=0.3)' --sites 5
 
+  fedmedpeft run --task vqa --data 'vqa-rad(path=vqa_rad)' --method sadapter --backbone 'meter(vision=vit, text=bert)'
+
   fedmedpeft run --config runs/lora-phantoms-20260102-030405/config.toml --set local-steps=20
 """
 
@@ -37,6 +39,7 @@ Examples:
 @app.command(help=_RUN_EXAMPLES)
 def run(
     method: options.Method = None,
+    task: options.Task = None,
     data: options.Data = None,
     partition: options.Partition = None,
     backbone: options.Backbone = None,
@@ -63,6 +66,7 @@ def run(
         assignments or (),
         {
             "method": method,
+            "task": task,
             "data": data,
             "partition": partition,
             "backbone": backbone,

@@ -22,6 +22,7 @@ Partition = Annotated[
 ]
 Backbone = Annotated[str | None, typer.Option("--backbone", help="embedded, a directory, or a Hugging Face name.")]
 Method = Annotated[str | None, typer.Option("--method", help="PEFT method: lora, 'lora(rank=4)+vpt-deep', ...")]
+Task = Annotated[str | None, typer.Option("--task", help="classification, vqa, retrieval or generation.")]
 Rounds = Annotated[int | None, typer.Option("--rounds", min=1, help="Federated rounds.")]
 AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
 RunsDir = Annotated[Path | None, typer.Option("--runs-dir", metavar="DIR", help="Where runs are written; else runs.")]

@@ -50,6 +50,7 @@ def test_a_dry_run_shows_command_and_configuration_and_starts_nothing(
         (("--data", "phantms"), "Did you mean 'phantoms'?"),
         (("--partition", "natral"), "Did you mean 'natural'?"),
         (("--method", "lorra"), "Did you mean 'lora'?"),
+        (("--task", "vqaa"), "Did you mean 'vqa'?"),
         (("--mode", "federatd"), "mode='federatd'"),
         (("--cpus-per-site", "4096"), "Ask for no more"),
         (("--config", "/nowhere.toml"), "'/nowhere.toml' cannot be read"),

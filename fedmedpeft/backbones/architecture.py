@@ -49,9 +49,7 @@ class ViTArchitecture(TransformerSizes):
         return self.hidden_size
 
 
-class ClipTextArchitecture(BaseModel):
-    """CLIP's text transformer: causal, read at the end-of-text token."""
-
+class _TextSizes(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     hidden_size: int = Field(gt=0)
@@ -61,6 +59,17 @@ class ClipTextArchitecture(BaseModel):
     positions: int = Field(gt=0)
     vocabulary: int = Field(gt=0)
     layer_norm_eps: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.hidden_size % self.heads:
+            raise ValueError(f"hidden_size={self.hidden_size} must be a multiple of heads={self.heads}")
+        return self
+
+
+class ClipTextArchitecture(_TextSizes):
+    """CLIP's text transformer: causal, read at the end-of-text token."""
+
     activation: str = "quick_gelu"
 
 
@@ -108,7 +117,7 @@ class ResNetArchitecture(_Sizes):
         return self
 
 
-class TextArchitecture(BaseModel):
+class TextArchitecture(_TextSizes):
     """BERT (Devlin et al., NAACL 2019) or RoBERTa (Liu et al., 2019), without a pooler.
 
     Attributes:
@@ -117,25 +126,10 @@ class TextArchitecture(BaseModel):
         padding: id of the padding token.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     model: Literal["bert", "roberta"]
-    hidden_size: int = Field(gt=0)
-    depth: int = Field(gt=0)
-    heads: int = Field(gt=0)
-    ffn_size: int = Field(gt=0)
-    positions: int = Field(gt=0)
-    vocabulary: int = Field(gt=0)
     types: int = Field(ge=0)
     padding: int = Field(ge=0)
-    layer_norm_eps: float = Field(gt=0)
     activation: str = "gelu"
-
-    @model_validator(mode="after")
-    def _divisible(self) -> Self:
-        if self.hidden_size % self.heads:
-            raise ValueError(f"hidden_size={self.hidden_size} must be a multiple of heads={self.heads}")
-        return self
 
     @property
     def longest(self) -> int:

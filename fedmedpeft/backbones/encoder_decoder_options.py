@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from fedmedpeft.backbones.meter_options import is_called
-from fedmedpeft.components import ConfigError, Options, Registry
+from fedmedpeft.backbones.composed_options import composed_options
+from fedmedpeft.components import ConfigError, Options
 
 ENCODER_DECODER = "encoder-decoder"
 _OF_TOWERS = ("vision", "vision_revision", "decoder_depth", "seed")
@@ -25,25 +25,15 @@ class EncoderDecoderOptions(Options):
     text_revision: str = Field("", description="commit of the hub's repository")
 
 
-_KINDS: Registry[EncoderDecoderOptions] = Registry("backbone")
-_KINDS.register(ENCODER_DECODER, EncoderDecoderOptions)(lambda options: options)
-
-
 def encoder_decoder_options(name: str, revision: str) -> EncoderDecoderOptions | None:
     """The options in ``encoder-decoder(...)``; None for the name of anything else.
 
     Raises:
         ConfigError: an unknown option, a value that does not fit, or options that exclude each other.
     """
-    if not is_called(ENCODER_DECODER, name):
-        return None
-    if revision:
-        raise ConfigError(
-            f"backbone-revision='{revision}' is of one network, and '{ENCODER_DECODER}' has several. Write "
-            f"{ENCODER_DECODER}(vision_revision=..., text_revision=...)."
-        )
-    options = _KINDS.build(name)
-    _check(options)
+    options = composed_options(ENCODER_DECODER, EncoderDecoderOptions, name, revision)
+    if options:
+        _check(options)
     return options
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import Field
 
-from fedmedpeft.components import ConfigError, Options, Registry
+from fedmedpeft.backbones.composed_options import composed_options
+from fedmedpeft.components import ConfigError, Options
 
 METER = "meter"
 ROBERTA = "FacebookAI/roberta-base"
@@ -37,32 +36,16 @@ class MeterOptions(Options):
     text_revision: str = Field("", description="commit of the hub's repository")
 
 
-_KINDS: Registry[MeterOptions] = Registry("backbone")
-_KINDS.register(METER, MeterOptions)(lambda options: options)
-
-
 def meter_options(name: str, revision: str) -> MeterOptions | None:
     """The options in ``meter(...)``; None for the name of anything else.
 
     Raises:
         ConfigError: an unknown option, a value that does not fit, or options that exclude each other.
     """
-    if not is_called(METER, name):
-        return None
-    if revision:
-        raise ConfigError(
-            f"backbone-revision='{revision}' is of one network, and '{METER}' has two. Write "
-            f"{METER}(vision_revision=..., text_revision=...)."
-        )
-    options = _KINDS.build(name)
-    _check(options)
+    options = composed_options(METER, MeterOptions, name, revision)
+    if options:
+        _check(options)
     return options
-
-
-def is_called(kind: str, name: str) -> bool:
-    """Whether ``name`` is ``kind(...)``, and no directory."""
-    called = name.strip()
-    return (called == kind or (called.startswith(f"{kind}(") and called.endswith(")"))) and not Path(name).is_dir()
 
 
 def _check(options: MeterOptions) -> None:

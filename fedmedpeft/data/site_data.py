@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -36,6 +38,7 @@ class SiteData:
         skipped: why images were left out -> how many rows (images, questions) that cost; safe to report.
         notes: what to know before trusting the site's numbers; safe to report.
         details: one line per image left out, with its file name; stays at the site.
+        train_hash: SHA-256 of what the training rows hold (pixels as decoded, labels, texts, patients), in any order.
     """
 
     site: str
@@ -46,6 +49,7 @@ class SiteData:
     skipped: dict[str, int]
     notes: tuple[str, ...] = ()
     details: tuple[str, ...] = field(default=(), repr=False)
+    train_hash: str = ""
 
 
 def load_site(
@@ -85,7 +89,17 @@ def load_site(
     notes = _notes(train, val, test, source.table.classes)
     if np.isin(loader.shown(test), loader.shown(train)).any():
         notes = (*notes, SHARED_IMAGES)
-    return SiteData(site, train, val, test, source.table.classes, dict(loader.skipped), notes, tuple(loader.details))
+    return SiteData(
+        site,
+        train,
+        val,
+        test,
+        source.table.classes,
+        dict(loader.skipped),
+        notes,
+        tuple(loader.details),
+        loader.content_hash(train),
+    )
 
 
 def pool(sites: Sequence[SiteData], name: str = "pooled") -> SiteData:
@@ -126,6 +140,9 @@ class _Loader:
         self.first_rows = source.table.first_rows()
         self.skipped: Counter[str] = Counter()
         self.details: list[str] = []
+        self.digests: dict[int, str] = {}
+        names = dict.fromkeys(source.table.patients or ())
+        self.patients = {patient: number for number, patient in enumerate(names)}
 
     def split(self, rows: np.ndarray) -> Split:
         images, places = self._images(Counter(self.first_rows[rows].tolist()))
@@ -143,7 +160,31 @@ class _Loader:
             questions=questions,
             answers=_of(table.answers, chosen),
             answer_types=_of(table.answer_types, chosen),
+            patient_of=self._patient_of(chosen),
         )
+
+    def content_hash(self, split: Split) -> str:
+        """Of the rows of ``split``, whatever their order; file names and the size that images are brought to are not
+        in it, since neither makes other data of them."""
+        table = self.source.table
+        columns = (table.patients, table.texts, table.answers)
+        rows = sorted(
+            json.dumps(
+                [
+                    self.digests[int(self.first_rows[row])],
+                    table.classes[int(table.labels[row])],
+                    *(column[row] if column else None for column in columns),
+                ]
+            )
+            for row in split.rows
+        )
+        return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+    def _patient_of(self, rows: np.ndarray) -> torch.Tensor | None:
+        patients = self.source.table.patients
+        if patients is None:
+            return None
+        return torch.tensor([self.patients[patients[row]] for row in rows], dtype=torch.int64)
 
     def shown(self, split: Split) -> np.ndarray:
         """The image of each row of ``split``, as the first row of the table that shows it, int64 [N]."""
@@ -165,7 +206,9 @@ class _Loader:
         return torch.from_numpy(pixels[: len(places)]).permute(0, 3, 1, 2).contiguous(), places
 
     def _image(self, row: int) -> Image.Image:
-        image = ImageOps.fit(self.source.image(row), (self.size, self.size), self.resample)
+        decoded = self.source.image(row)
+        self.digests[row] = hashlib.sha256(f"{decoded.mode} {decoded.size} ".encode() + decoded.tobytes()).hexdigest()
+        image = ImageOps.fit(decoded, (self.size, self.size), self.resample)
         if self.device is None:
             return image
         # The noise of an image is its own, whatever else is loaded with it.

@@ -31,6 +31,8 @@ class Split:
         knowledge: tokens of what is known about each text [N], likewise.
         questions: the texts themselves, N of them. answers: what is right for each, normalised.
         answer_types: ``closed`` or ``open`` for each.
+        patient_of: int64 [N], a number for the patient of each row that means nothing elsewhere; None where the data
+            does not say who its patients are.
     """
 
     images: torch.Tensor
@@ -42,6 +44,7 @@ class Split:
     questions: tuple[str, ...] | None = None
     answers: tuple[str, ...] | None = None
     answer_types: tuple[str, ...] | None = None
+    patient_of: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.image_of is _EACH_ITS_OWN:
@@ -61,7 +64,7 @@ def join(splits: Sequence[Split]) -> Split:
     """All rows of ``splits`` in order, each still about its image.
 
     Raises:
-        DataError: some have texts, knowledge, answers or answer types and others have not.
+        DataError: some have texts, knowledge, answers, answer types or patients and others have not.
     """
     offsets = np.cumsum([0] + [len(split.images) for split in splits])
     return Split(
@@ -74,6 +77,7 @@ def join(splits: Sequence[Split]) -> Split:
         questions=_join_words([split.questions for split in splits]),
         answers=_join_words([split.answers for split in splits]),
         answer_types=_join_words([split.answer_types for split in splits]),
+        patient_of=_join_patients([split.patient_of for split in splits]),
     )
 
 
@@ -92,8 +96,18 @@ def _join_words(columns: Sequence[tuple[str, ...] | None]) -> tuple[str, ...] | 
     return tuple(word for column in present for word in column) if present else None
 
 
+def _join_patients(splits: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    """Patients of different splits are different ones, whatever their numbers."""
+    present = _all_or_none(splits)
+    offsets = np.cumsum([0] + [int(split.max()) + 1 if len(split) else 0 for split in present])
+    moved = [split + int(offset) for split, offset in zip(present, offsets, strict=False)]
+    return torch.cat(moved) if moved else None
+
+
 def _all_or_none(parts: Sequence[T | None]) -> list[T]:
     present = [part for part in parts if part is not None]
     if present and len(present) != len(parts):
-        raise DataError("Some sites have texts or answers and others have not: they cannot be pooled. Load them alike.")
+        raise DataError(
+            "Some sites have texts, answers or patients and others not: they cannot be pooled. Load them alike."
+        )
     return present

@@ -18,13 +18,13 @@ import typer
 
 from fedmedpeft.components import ConfigError
 from fedmedpeft.data import DataError
+from fedmedpeft.file_lock import locked
 from server.errors import FederationError
 from simulations.in_process import run_in_process
 from simulations.launch import Launch, run
 from simulations.preflight import PARTITION_FILE, Federation, plan_federation
 from simulations.settings import read_settings
 from simulations.stopping import stopped_once
-from simulations.study.file_lock import locked
 from simulations.superlink import LaunchError, end_processes, processes_with
 
 MARKER = "FEDMEDPEFT_CELL"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Protocol
 
 from fedmedpeft.components import ConfigError
+from fedmedpeft.file_lock import locked
 from simulations.study.cell import Cell
 from simulations.study.cell_directory import CellDirectory, Outcome
-from simulations.study.file_lock import locked
 from simulations.study.plan import Choices, Plan
 from simulations.study.search import choose, final_validation
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from fedmedpeft.components import ConfigError
+from fedmedpeft.file_lock import locked
 from simulations.study.cell import Cell
 from simulations.study.cell_directory import CellDirectory, Outcome
-from simulations.study.file_lock import locked
 from simulations.study.plan import Plan, make_plan
 from simulations.study.runner import StudyRunner, choices
 from tests.simulations.study.fakes import FakeExecutor, Silent, study

@@ -1,13 +1,14 @@
 """A PEFT state in Hugging Face peft's own format, where peft has the method: ``PeftModel.from_pretrained`` reads it.
 
-Only what was trained is written. Random bases are drawn again by peft from the seed in its configuration.
+Only what was trained is written, and what of it a run's seed draws where peft would have it trained (the A of
+``lora(factors='ffa')``). Random bases are drawn again by peft from the seed in its configuration.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from fedmedpeft.methods import METHODS, Initialiser, Method
 from fedmedpeft.methods.hf_peft import HfPeft
 from fedmedpeft.methods.hf_peft_layers import ADAPTER, carrier, copied, quietly, trained_parameters
 from fedmedpeft.methods.lora import Lora
-from fedmedpeft.methods.targets import NORMS, PROJECTIONS, roles_of
+from fedmedpeft.methods.targets import NORMS
 from fedmedpeft.tasks import Classification, build_task
 
 HF_TENSORS_FILE = "adapter_model.safetensors"
@@ -46,11 +47,13 @@ class _Plan:
         places: where peft's layers go.
         config: peft's configuration, given the role of each kind of module by the last part of its name.
         norms: LayerNorms that are saved whole beside them.
+        unsent: tensors that are saved with those of the state.
     """
 
     places: list[Place]
     config: Callable[[dict[str, str]], PeftConfig]
     norms: list[Place]
+    unsent: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 def write_hf_adapter(directory: Path, saved: AdapterConfig, state: PeftState) -> None:
@@ -90,9 +93,10 @@ def hf_adapter(saved: AdapterConfig, state: PeftState) -> tuple[dict[str, Any], 
     with quietly(), torch.random.fork_rng(devices=[]):
         model: Any = PeftModel(carrier({name: copied(original, "cpu") for name, original in originals.items()}), config)
     slots = _slots(model.base_model.model, plan, names, heads)
-    for key, values in state.tensors().items():
-        slots[key].data.copy_(torch.from_numpy(values.copy()))
-    trained = {slots[key].data_ptr() for key in state.tensors()}
+    saves = {key: torch.from_numpy(values.copy()) for key, values in state.tensors().items()} | dict(plan.unsent)
+    for key, values in saves.items():
+        slots[key].data.copy_(values)
+    trained = {slots[key].data_ptr() for key in saves}
     tensors = get_peft_model_state_dict(model, save_embedding_layers=False).items()
     config.base_model_name_or_path, config.inference_mode = saved.backbone.name, True
     # While the layers were made, peft may have shortened the targets to what is enough for these modules alone.
@@ -117,7 +121,8 @@ def _plan(saved: AdapterConfig, backbone: Backbone) -> _Plan:
         places = method.places(backbone)
         return _Plan(places, lambda targets: method.config(targets, seed), norms)
     if isinstance(method, Lora):
-        return _Plan(backbone.places(*roles_of(method.options.targets, PROJECTIONS)), _lora_config(method), norms)
+        unsent = method.unsent(backbone, Initialiser(saved.seed, _CPU))
+        return _Plan(method.places(backbone), _lora_config(method), norms, unsent)
     raise HfFormatError(f"Hugging Face peft has no method that is '{name}'")
 
 

@@ -59,13 +59,17 @@ class HfLora:
     has_head: bool
 
     def fits(self, spec: ComponentSpec, options: dict[str, Any]) -> bool:
-        """Whether the method ``spec`` with all its ``options`` computes what this LoRA computes."""
+        """Whether the method ``spec`` with all its ``options`` computes what this LoRA computes.
+
+        Never where A is the seed's (``lora(factors='ffa')``): this one has an A of its own.
+        """
         names = ("rank", "alpha") if spec.name == "lora" else ("r", "lora_alpha")
         kinds = ("peft:rslora",) if self.rslora else ("lora", "peft:lora")
         return (
             spec.name in kinds
             and tuple(options[name] for name in names) == (self.rank, self.alpha)
             and {target.strip() for target in options["targets"].split(",")} == set(self.roles)
+            and options.get("factors") != "ffa"
         )
 
     def method(self) -> ComponentSpec:

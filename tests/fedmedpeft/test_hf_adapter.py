@@ -60,6 +60,8 @@ def _assert_same_logits(learner: Learner, kind: type, backbone: Path, adapter: P
         *_PEFT,
         "lora(rank=3, alpha=5, dropout=0.1, targets='q,v,ffn_in')",
         "lora(alpha=2.5)+layernorm",
+        "lora(rank=2, factors='ffa')+layernorm",
+        "lora(factors='rolora')",
         "layernorm",
         "peft:ia3+layernorm",
         "peft:ln_tuning(targets='norm1,norm')",

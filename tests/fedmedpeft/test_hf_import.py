@@ -43,7 +43,10 @@ def _old(name: str) -> str:
     )
 
 
-@pytest.mark.parametrize("method", ["lora(rank=4, alpha=12)", "peft:lora(r=4, lora_alpha=12)+layernorm"])
+@pytest.mark.parametrize(
+    "method",
+    ["lora(rank=4, alpha=12)", "lora(rank=4, alpha=12, factors='rolora')", "peft:lora(r=4, lora_alpha=12)+layernorm"],
+)
 @pytest.mark.parametrize(
     "rename",
     [
@@ -72,7 +75,15 @@ def test_a_lora_of_hugging_face_under_all_its_names(
     assert "does not say what its classes are" in caplog.text
 
 
-@pytest.mark.parametrize("method", ["lora", "lora(rank=4, alpha=12, targets='q,k')", "peft:rslora(r=4, lora_alpha=12)"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        "lora",
+        "lora(rank=4, alpha=12, targets='q,k')",
+        "lora(rank=4, alpha=12, factors='ffa')",
+        "peft:rslora(r=4, lora_alpha=12)",
+    ],
+)
 def test_the_method_to_write_is_said(tiny_backbone: Path, hf_lora: tuple[torch.nn.Module, Path], method: str) -> None:
     with pytest.raises(ConfigError) as caught:
         started_learner(tiny_backbone, hf_lora[1], method)

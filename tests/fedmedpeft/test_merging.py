@@ -15,6 +15,8 @@ from fedmedpeft.methods import METHODS
 from fedmedpeft.tasks import Classification
 from tests.every_method import EVERY_METHOD
 
+_COMPOSED = ["lora+layernorm", "lora+ssf", "lora+peft:oft+ssf", "bitfit+lora", "lora(factors='ffa')"]
+
 
 def _trained(directory: Path, method: str) -> Learner:
     learner = Learner(load_backbone(str(directory)), method, Classification(("cyst", "tumour")), 0)
@@ -41,7 +43,7 @@ def _on(backbone: Path, method: str) -> Learner:
 
 @pytest.mark.parametrize(
     "method",
-    [m for m in [*EVERY_METHOD, "lora+layernorm", "lora+ssf", "lora+peft:oft+ssf", "bitfit+lora"] if _mergeable(m)],
+    [m for m in [*EVERY_METHOD, *_COMPOSED] if _mergeable(m)],
 )
 @torch.no_grad()
 def test_the_merged_model_computes_the_same_logits(tiny_backbone: Path, tmp_path: Path, method: str) -> None:

@@ -15,6 +15,8 @@ from fedmedpeft.learner import Learner
 from fedmedpeft.tasks import Classification
 from tests.every_method import BACKBONES, EVERY_METHOD, cases, texts
 
+_COMPOSED = ["lora(rank=2)+vpt-deep(tokens=3)", "lora(factors='ffa')", "lora(factors='rolora')"]
+
 
 def _trained(directory: Path, method: str, seed: int = 4) -> Learner:
     learner = Learner(load_backbone(str(directory)), method, Classification(("a", "b")), seed)
@@ -37,7 +39,7 @@ def _save(learner: Learner, method: str, directory: Path, personal: tuple[str, .
     )
 
 
-@pytest.mark.parametrize(("backbone", "method"), cases([*EVERY_METHOD, "lora(rank=2)+vpt-deep(tokens=3)"]))
+@pytest.mark.parametrize(("backbone", "method"), cases([*EVERY_METHOD, *_COMPOSED]))
 def test_outputs_are_those_of_the_run(
     tmp_path: Path, backbone: str, method: str, request: pytest.FixtureRequest
 ) -> None:

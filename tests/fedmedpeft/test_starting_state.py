@@ -133,9 +133,10 @@ def test_another_method_is_refused(tiny_backbone: Path, tmp_path: Path, method: 
 
 
 def test_what_the_seed_draws_and_nobody_sends_must_be_the_same(tiny_backbone: Path, tmp_path: Path) -> None:
-    _adapter(tiny_backbone, "peft:vera", tmp_path / "vera", seed=3)
-    with pytest.raises(ConfigError, match="Give the run seed=3"):
-        started_learner(tiny_backbone, tmp_path / "vera", "peft:vera")
+    for name, method in (("vera", "peft:vera"), ("ffa", "lora(factors='ffa')")):
+        _adapter(tiny_backbone, method, tmp_path / name, seed=3)
+        with pytest.raises(ConfigError, match="Give the run seed=3"):
+            started_learner(tiny_backbone, tmp_path / name, method)
     _adapter(tiny_backbone, "peft:loha", tmp_path / "loha", seed=3)
     started_learner(tiny_backbone, tmp_path / "loha", "peft:loha")
 
@@ -153,7 +154,7 @@ def test_no_adapter_there(tiny_backbone: Path, tmp_path: Path) -> None:
         started_learner(tiny_backbone, tmp_path / "nowhere", "lora")
 
 
-@pytest.mark.parametrize("method", [m for m in EVERY_METHOD if suits("vit", m)])
+@pytest.mark.parametrize("method", [*(m for m in EVERY_METHOD if suits("vit", m)), "lora(factors='ffa')"])
 @torch.no_grad()
 def test_a_state_means_the_same_under_another_seed_unless_the_method_says_otherwise(
     tiny_backbone: Path, method: str

@@ -92,6 +92,8 @@ def test_json_holds_the_same() -> None:
     [
         ("layernorm", "exact", True, True),
         ("lora", "factors", True, True),
+        ("lora(factors='ffa')", "exact", True, True),
+        ("lora(factors='rolora')+layernorm", "exact", True, True),
         ("lora+layernorm", "factors", True, True),
         ("vpt-deep", "exact", True, False),
         ("layernorm+vpt-deep", "exact", True, False),

@@ -30,6 +30,8 @@ _OPTIONS = [
     "bitfit+peft:lora",
     "prefix(cross=true, offset=true)+p-tuning-v2",
     "kpl+layernorm",
+    "lora(factors='ffa')",
+    "lora(factors='rolora')",
 ]
 
 

@@ -21,6 +21,8 @@ _ROOMS = {
     "evaluate": "simulations.cli",
     "merge": "simulations.cli",
     "compare": "simulations.cli",
+    "privacy": "clients.privacy_cli",
+    "audit": "simulations.audit_cli",
     "runs": "server.cli",
 }
 """Command -> the module whose ``app`` has it, in the order of ``--help``."""

@@ -12,9 +12,14 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fedmedpeft.components import ConfigError, Value, explain, parse_composition, parse_spec, suggest
+from fedmedpeft.components import ComponentSpec, ConfigError, Value, explain, parse_composition, parse_spec, suggest
 
 Mode = Literal["federated", "local-only", "pooled"]
+
+OFF = "off"
+_PRIVATE_DEFAULTS: Mapping[str, Mapping[str, Value]] = {"lora": {"factors": "ffa"}}
+"""Options of methods that a run with privacy sets where they are left out: noise on two factors of a product
+multiplies (Sun et al., ICLR 2024). Here, so that server and sites read one method out of one configuration."""
 
 
 def _dashed(name: str) -> str:
@@ -116,7 +121,29 @@ class RunConfig(BaseModel):
     round_timeout: float = Field(3600.0, gt=0, description="seconds to wait for the sites of a round")
     max_norm: float = Field(1e6, gt=0, description="largest Euclidean norm of a PEFT state that either side accepts")
 
-    seed: int = Field(0, ge=0, description="seed of everything random, except the partition")
+    privacy: str = Field(
+        OFF,
+        description="differential privacy of what a site learns from: off, required(epsilon=8), auto(epsilon=8) (only "
+        "at sites out of the backbone's domain), or file(path=...) with a setting for each site",
+    )
+    out_of_domain: str = Field(
+        "", description="sites whose images are unlike those of the backbone, comma-separated, for privacy='auto(...)'"
+    )
+    client_privacy: str = Field(
+        OFF,
+        description="differential privacy of which sites took part with what: off, fixed(clip=1.0, noise=1.0) or "
+        "adaptive(...)",
+    )
+    inbound_factor: float = Field(
+        20.0,
+        ge=0,
+        description="how much further than its own last update a site lets the server's state move in a round; "
+        "0: any distance",
+    )
+
+    seed: int = Field(
+        0, ge=0, description="seed of everything random, except the partition, and the noise and sampling of privacy"
+    )
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
     runs_dir: str = Field("runs", description="where runs are written; relative to the directory the run starts in")
     run_name: str = Field(
@@ -145,6 +172,22 @@ class RunConfig(BaseModel):
         """Dashed keys, as in a run's ``config.toml`` and in ``pyproject.toml``."""
         return self.model_dump(by_alias=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _private_methods(cls, values: Any) -> Any:
+        """Write out what privacy changes in the method, so that every file of the run says it."""
+        if not isinstance(values, dict):
+            return values
+        privacy = [values.get(key, OFF) for key in ("privacy", "client-privacy", "client_privacy")]
+        method = values.get("method", cls.model_fields["method"].default)
+        if not all(isinstance(text, str) for text in (*privacy, method)) or set(privacy) == {OFF}:
+            return values
+        composition = [
+            ComponentSpec(spec.name, {**_PRIVATE_DEFAULTS.get(spec.name, {}), **spec.options})
+            for spec in parse_composition(method)
+        ]
+        return values | {"method": "+".join(str(spec) for spec in composition)}
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         methods = {spec.name for spec in parse_composition(self.method)}
@@ -166,6 +209,8 @@ class RunConfig(BaseModel):
             self.partition,
             self.data,
             self.task,
+            self.privacy,
+            self.client_privacy,
             *([self.knowledge] if self.knowledge else []),
         ):
             parse_spec(text)

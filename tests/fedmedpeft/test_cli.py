@@ -12,7 +12,20 @@ from fedmedpeft.components import ConfigError
 from fedmedpeft.data import DataError
 from simulations.superlink import LaunchError
 
-_COMMANDS = ("run", "config", "methods", "estimate", "partition", "evaluate", "merge", "compare", "runs", "knowledge")
+_COMMANDS = (
+    "run",
+    "config",
+    "methods",
+    "estimate",
+    "partition",
+    "evaluate",
+    "merge",
+    "compare",
+    "runs",
+    "knowledge",
+    "privacy",
+    "audit",
+)
 
 
 def test_help_lists_every_command_without_loading_torch() -> None:
@@ -32,6 +45,7 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
         "partition": ("make", "show", "plot"),
         "runs": ("list", "show"),
         "knowledge": ("show", "coverage"),
+        "privacy": ("show", "verify", "plan", "sites", "adopt", "reference", "distance"),
     }.get(command, ("",))
     for subcommand in subcommands:
         arguments = [command, *([subcommand] if subcommand else []), "--help"]

@@ -75,3 +75,15 @@ def test_mistakes_are_named(values: dict[str, object], message: str) -> None:
 )
 def test_personal_parts(method: str, personal: str, parts: tuple[str, ...]) -> None:
     assert RunConfig.from_mapping({"method": method, "personal": personal}).personal_parts == parts
+
+
+@pytest.mark.parametrize("key", ["privacy", "client-privacy"])
+def test_privacy_freezes_a_factor_of_lora_where_nobody_says_otherwise(key: str) -> None:
+    private = {key: "required" if key == "privacy" else "fixed"}
+    assert RunConfig.from_mapping(private).method == "layernorm+lora(factors='ffa')"
+    assert RunConfig.from_mapping({**private, "method": "lora(rank=2)"}).method == "lora(factors='ffa', rank=2)"
+    said = RunConfig.from_mapping({**private, "method": "lora(factors=rolora)+head"})
+    assert said.method == "head+lora(factors='rolora')"
+    assert RunConfig.from_mapping(said.to_mapping()) == said
+    assert RunConfig.from_mapping({}).method == "lora+layernorm"
+    assert RunConfig.from_mapping({**private, "method": "peft:lora"}).method == "peft:lora"

@@ -1,0 +1,82 @@
+"""What privacy ledgers hold, as records for JSON and as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fedmedpeft.privacy.ledger import Ledger
+from fedmedpeft.privacy.ledger_lines import Spent
+
+_WIDTH_OF_A_FILE = 240
+_LINE = (
+    "time",
+    "kind",
+    "run",
+    "round",
+    "noise_multiplier",
+    "sample_rate",
+    "steps",
+    "epsilon_after",
+    "version",
+    "about",
+)
+
+
+def overview(ledger: Ledger, *, lines: bool) -> dict[str, Any]:
+    """One ledger: what it is about, what was spent, and, with ``lines``, each of its lines."""
+    spent = [entry for entry in ledger.entries if isinstance(entry, Spent)]
+    found = {
+        "ledger": str(ledger.path),
+        "data_hash": ledger.data_hash,
+        "unit": ledger.unit,
+        "units": ledger.units,
+        "delta": ledger.delta,
+        "runs": len({entry.run for entry in spent}),
+        "rounds": len({(entry.run, entry.round) for entry in spent}),
+        "steps": sum(entry.steps for entry in spent),
+        "epsilon_rdp": ledger.epsilon("rdp"),
+        "epsilon_prv": ledger.epsilon("prv"),
+        "last_spent": spent[-1].time if spent else None,
+    }
+    return found | ({"lines": [entry.model_dump() for entry in ledger.entries]} if lines else {})
+
+
+def show_overviews(ledgers: Sequence[dict[str, Any]]) -> None:
+    """A row for each ledger, then the lines of those that have them."""
+    columns = ("ledger", "data", "last spent", "per", "n", "delta", "runs", "rounds", "steps", "eps rdp", "eps prv")
+    rows = []
+    for one in ledgers:
+        counts = [f"{one['units']:,}", f"{one['delta']:.3g}", *(f"{one[key]:,}" for key in ("runs", "rounds", "steps"))]
+        epsilons = [f"{one['epsilon_rdp']:.3f}", f"{one['epsilon_prv']:.3f}"]
+        rows.append([one["ledger"], one["data_hash"][:12], one["last_spent"] or "-", one["unit"], *counts, *epsilons])
+    if rows:
+        show_table("Spent so far", columns, rows, text=4)
+    for one in ledgers:
+        if "lines" in one:
+            told = [
+                line | {"about": f"{line.get('data_hash', '')[:12]} {line.get('reason', '')}"} for line in one["lines"]
+            ]
+            cells = [[_short(line.get(key)) for key in _LINE] for line in told]
+            show_table(one["ledger"], [key.replace("_", " ") for key in _LINE], cells, text=3)
+
+
+def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: int) -> None:
+    """The first ``text`` columns to the left, the others to the right; never cut where the output goes to a file."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < text else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDTH_OF_A_FILE
+    console.print(title, soft_wrap=True)
+    console.print(table)
+
+
+def _short(value: object) -> str:
+    return "" if value is None else f"{value:.5g}" if isinstance(value, float) else str(value)

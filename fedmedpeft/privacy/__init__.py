@@ -1,0 +1,1 @@
+"""Differential privacy: what it costs, who has paid how much, and the noise itself."""

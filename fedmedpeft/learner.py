@@ -66,6 +66,7 @@ class Learner(nn.Module):
         device = next(iter(backbone.original_parameters().values())).device
         init = Initialiser(seed, device)
         methods = [(spec.name, METHODS.build(spec)) for spec in parse_composition(method)]
+        self.methods = tuple(methods)
         self.keeps_features = all(built.keeps_features for _, built in methods)
         trainables: dict[str, Trainable] = {}
         for name, built in methods:

@@ -67,6 +67,7 @@ text = learner.backbone.tokenizer.encode(["no fracture"], learner.backbone.text_
 scores = learner(images, text)  # [B, 1], higher where they go together"""
     size_matters = True
     reads_text = True
+    per_record = False  # an image is told from texts of other rows
     classes_from = "nothing"
     options: RetrievalOptions
 

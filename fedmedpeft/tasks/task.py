@@ -87,6 +87,8 @@ logits = learner(images, text)  # [B, C]"""
     """True where more samples are harder, so that scores on one site's and on all sites' samples do not compare."""
     reads_text: ClassVar[bool] = False
     """True where it needs a backbone that reads texts, and data that has them."""
+    per_record: ClassVar[bool] = True
+    """True where the loss of a batch is the mean of losses that depend on one row each, as DP-SGD needs it."""
     classes_from: ClassVar[Literal["data", "agreement", "nothing"]] = "data"
     """Who names the outputs: each site's data, the federation before sites join, or there are no names."""
     replaceable_head: ClassVar[bool] = False

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch.nn.utils import clip_grad_norm_
@@ -19,7 +21,7 @@ from fedmedpeft.training.schedule import Schedule
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """Aggregates of one stretch of local training."""
+    """Aggregates of one stretch of local training; ``loss`` is nan where privacy forbids to tell it."""
 
     loss: float
     steps: int
@@ -39,6 +41,9 @@ class LocalTrainer(LearnerPredictor):
         cache: frozen features, used where the method leaves them as they are.
     """
 
+    tells_loss: ClassVar[bool] = True
+    """Whether the loss is more than nan: where it is, one that is not finite means that training diverged."""
+
     def __init__(
         self,
         learner: Learner,
@@ -51,7 +56,7 @@ class LocalTrainer(LearnerPredictor):
         super().__init__(learner, cache)
         self.config = config
         self.proximal = proximal
-        self.optimiser = torch.optim.AdamW(_groups(learner, config), weight_decay=config.weight_decay)
+        self.optimiser = torch.optim.AdamW(parameter_groups(learner, config), weight_decay=config.weight_decay)
         self._base_rates = [rate * group["lr"] for group in self.optimiser.param_groups]
         self._schedule = Schedule(config.total_steps, config.warmup_fraction, config.schedule)
 
@@ -61,14 +66,10 @@ class LocalTrainer(LearnerPredictor):
         learner.train()
         prior = learner.task.prior(split, config.logit_adjustment) if config.logit_adjustment else None
         prior = None if prior is None else prior.to(learner.mean.device)
-        anchor = [(p, p.detach().clone()) for p in self._exchanged()] if self.proximal else []
+        anchor = self._anchor()
         losses, began = 0.0, time.perf_counter()
         batches = _batches(len(split), config.batch_size, seed)
-        generator = torch.Generator().manual_seed(seed)
-        device = learner.mean.device
-        # Dropout draws from torch's global generator: seeded here, and put back as it was.
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
+        with self._draws(seed) as generator:
             for step, rows in zip(range(first_step, first_step + steps), batches, strict=False):
                 loss = learner.task.loss(self, split, rows, prior=prior, generator=generator)
                 for parameter, start in anchor:
@@ -78,14 +79,29 @@ class LocalTrainer(LearnerPredictor):
 
     def _step(self, step: int, loss: torch.Tensor) -> float:
         """One optimiser step down ``loss``; its value."""
-        for group, rate in zip(self.optimiser.param_groups, self._base_rates, strict=True):
-            group["lr"] = rate * self._schedule.factor(step)
+        self._set_rates(step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if self.config.gradient_clip:
             clip_grad_norm_(self._parameters(), self.config.gradient_clip)
         self.optimiser.step()
         return float(loss.detach())
+
+    def _set_rates(self, step: int) -> None:
+        """The schedule's step sizes at ``step``."""
+        for group, rate in zip(self.optimiser.param_groups, self._base_rates, strict=True):
+            group["lr"] = rate * self._schedule.factor(step)
+
+    @contextmanager
+    def _draws(self, seed: int) -> Iterator[torch.Generator]:
+        """Within, everything random follows from ``seed``: what a task draws, from the generator given, and dropout.
+
+        Dropout draws from torch's global generator: seeded here, and put back as it was.
+        """
+        device = self.learner.mean.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            yield torch.Generator().manual_seed(seed)
 
     def momentum(self) -> dict[str, torch.Tensor]:
         """The optimiser's moments by parameter name (``<name>/exp_avg``, ...), to go on from in a later round."""
@@ -106,6 +122,10 @@ class LocalTrainer(LearnerPredictor):
                 moved = {key: v if key == "step" else v.to(device) for key, v in kept.items()}
                 self.optimiser.state[trainable.parameter] = moved
 
+    def _anchor(self) -> list[tuple[torch.nn.Parameter, torch.Tensor]]:
+        """What FedProx pulls back, and where to."""
+        return [(p, p.detach().clone()) for p in self._exchanged()] if self.proximal else []
+
     def _exchanged(self) -> list[torch.nn.Parameter]:
         """FedProx pulls towards the global state; what stays at the site has none, and what rests does not move."""
         learner = self.learner
@@ -117,7 +137,7 @@ class LocalTrainer(LearnerPredictor):
         return [trainable.parameter for trainable in self.learner.trainables.values()]
 
 
-def _groups(learner: Learner, config: RunConfig) -> list[dict[str, object]]:
+def parameter_groups(learner: Learner, config: RunConfig) -> list[dict[str, object]]:
     """One parameter group per method and one for the head, each with its own step size."""
     groups: dict[str, dict[str, object]] = {}
     for trainable in learner.trainables.values():

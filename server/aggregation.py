@@ -18,6 +18,7 @@ from flwr.serverapp.strategy.fedopt import FedOpt
 from fedmedpeft.exchange import Contract, ContractError, Manifest, PeftState
 from fedmedpeft.exchange.flower import VISIT
 from fedmedpeft.exchange.peft_state import Vector
+from server.client_privacy import ClientPrivacy
 from server.strategies import WEIGHT
 
 Weighting = Literal["samples", "sqrt", "uniform"]
@@ -25,11 +26,15 @@ Weighting = Literal["samples", "sqrt", "uniform"]
 
 @dataclass(frozen=True)
 class Update:
-    """One site's accepted answer: its trained state and its number of training images."""
+    """One site's accepted answer: its trained state and its number of training images.
+
+    ``within``: what it says of the clip, where an adaptive one asks it (see :class:`VisitReply`).
+    """
 
     site: str
     state: PeftState
     samples: int
+    within: bool | None = None
 
 
 def weight_of(samples: int, weighting: Weighting) -> float:
@@ -46,12 +51,21 @@ class Aggregator:
 
     Strategies see differences to the global state rather than states. All of them commute with that shift, and it keeps
     float32 exact where it matters: Krum's distances between large, nearly equal states would drown in rounding.
+
+    Args:
+        strategy: Flower's.
+        contract: of the global state.
+        weighting: how sites weigh.
+        private: with privacy of whole sites, what makes one update of theirs, the only one that the strategy sees.
     """
 
-    def __init__(self, strategy: FedAvg, contract: Contract, weighting: Weighting) -> None:
+    def __init__(
+        self, strategy: FedAvg, contract: Contract, weighting: Weighting, private: ClientPrivacy | None = None
+    ) -> None:
         self._strategy = strategy
         self._contract = contract
         self._weighting = weighting
+        self._private = private
 
     def aggregate(self, round_: int, state: PeftState, updates: Sequence[Update]) -> PeftState:
         """The next global state. The order of ``updates`` does not matter: they are taken by site name.
@@ -60,8 +74,13 @@ class Aggregator:
         sent stays as it is.
 
         Raises:
-            ContractError: the result is not finite or above the norm ceiling. State and optimiser stay as they were.
+            ContractError: the result is not finite or above the norm ceiling. State and optimiser stay as they were;
+                what privacy of whole sites has spent on it stays spent.
         """
+        if self._private:
+            states = {update.site: update.state for update in updates}
+            said = {update.site: update.within for update in updates}
+            updates = [Update("all sites", self._private.mean(round_, state, states, said), samples=1)]
         # Flower's strategies replace their moments and never change them in place: a shallow copy can be thrown away.
         attempt = copy.copy(self._strategy)
         with _quiet_flower(), np.errstate(over="ignore", invalid="ignore"):

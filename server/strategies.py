@@ -133,6 +133,11 @@ def fewest_sites(strategy: FedAvg) -> int:
     return 1
 
 
+def compares_sites(strategy: FedAvg) -> bool:
+    """Whether it is robust because it looks at the sites' updates one beside the other."""
+    return fewest_sites(strategy) > 1 or isinstance(strategy, FedMedian)
+
+
 def check_rotation(strategy: FedAvg, rotation: Rotation, name: str) -> None:
     """Refuse a strategy that needs what a round of ``rotation`` does not give: all tensors, or enough sites for each.
 
@@ -144,8 +149,7 @@ def check_rotation(strategy: FedAvg, rotation: Rotation, name: str) -> None:
             f"strategy='{name}' keeps a memory of every tensor and would move those that a round does not train. "
             "With a method that trains another part in each round use fedavg, fedprox, median, trimmed-mean or krum."
         )
-    robust = fewest_sites(strategy) > 1 or isinstance(strategy, FedMedian)
-    if rotation and rotation.per_site and robust:
+    if rotation and rotation.per_site and compares_sites(strategy):
         raise ConfigError(
             f"strategy='{name}' compares sites that train the same, and with per_site=true few do. "
             "Use fedavg or fedprox, or one draw for all sites."

@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedmedpeft.exchange import Contract, ContractError, Manifest, PeftState, TensorSpec
+from fedmedpeft.privacy.client_level import client_level
+from fedmedpeft.privacy.randomness import SeededRandomness
 from server.aggregation import Aggregator, Update, weight_of
+from server.client_privacy import ClientPrivacy
 from server.strategies import build_strategy
 
 MANIFEST = Manifest.of([TensorSpec("blocks.0.q.a", (3, 4), "method"), TensorSpec("head.bias", (5,), "head")])
@@ -195,3 +198,51 @@ def test_a_tensor_is_averaged_over_the_sites_that_sent_it() -> None:
 
 def test_weights_of_a_site() -> None:
     assert [weight_of(100, w) for w in ("samples", "sqrt", "uniform")] == [100.0, 10.0, 1.0]  # type: ignore[arg-type]
+
+
+def private(spec: str) -> ClientPrivacy:
+    level = client_level(spec)
+    assert level is not None
+    return ClientPrivacy(level, SeededRandomness(0))
+
+
+@pytest.mark.parametrize("spec", ["fedavg", "fedprox(mu=0.1)", "fedavgm(lr=0.5, momentum=0.8)", "fedadam(lr=0.05)"])
+def test_with_privacy_of_sites_the_optimiser_sees_their_noised_mean_alone(spec: str) -> None:
+    state = expected = state_from(np.random.default_rng(0).standard_normal(17))
+    mean, plain = private("fixed(clip=0.2, noise=0.5)"), aggregator(spec, "uniform")
+    ours = Aggregator(build_strategy(spec), CONTRACT, "uniform", private("fixed(clip=0.2, noise=0.5)"))
+    for round_ in range(1, 4):
+        updates = trained(state, round_)
+        noised = mean.mean(round_, state, {u.site: u.state for u in updates}, {u.site: None for u in updates})
+        expected = plain.aggregate(round_, state, [Update("one", noised, 1)])
+        state = ours.aggregate(round_, state, updates)
+        assert state.hash() == expected.hash()
+
+
+def test_with_privacy_of_sites_a_part_moves_and_the_rest_stays() -> None:
+    start = state_from(np.random.default_rng(0).standard_normal(17))
+    part = MANIFEST.only({"head.bias"})
+    parts = [Update(u.site, u.state.only(part), u.samples) for u in trained(start, 1)]
+    result = Aggregator(build_strategy("fedavg"), CONTRACT, "uniform", private("fixed")).aggregate(1, start, parts)
+    assert np.array_equal(result.vectors["method"], start.vectors["method"])
+    assert (result.vectors["head"] != start.vectors["head"]).all()
+
+
+def test_with_privacy_of_sites_a_refused_aggregate_stays_paid() -> None:
+    edge = state_from(np.full(17, (CONTRACT.max_norm - 0.1) / np.sqrt(17)))
+    spender = private("fixed(clip=1000.0, noise=100.0)")
+    ours = Aggregator(build_strategy("fedavg"), CONTRACT, "uniform", spender)
+    with pytest.raises(ContractError, match="ceiling"):
+        ours.aggregate(1, edge, trained(edge, 1))
+    assert {site["rounds"] for site in spender.summary()["sites"].values()} == {1}
+
+
+def test_an_adaptive_clip_is_told_what_the_sites_said() -> None:
+    start = state_from(np.zeros(17))
+    clips = []
+    for said in (True, False):
+        spender = private("adaptive(clip_at='site')")
+        updates = [Update(u.site, u.state, u.samples, within=said) for u in trained(start, 1)]
+        Aggregator(build_strategy("fedavg"), CONTRACT, "uniform", spender).aggregate(1, start, updates)
+        clips.append(spender.clip)
+    assert clips[1] / clips[0] == pytest.approx(np.exp(0.2))

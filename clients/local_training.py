@@ -9,18 +9,22 @@ from fedmedpeft.data.split import Split
 from fedmedpeft.exchange import Refusal, Scores, SiteError
 from fedmedpeft.tasks import Evaluation
 from fedmedpeft.training import LocalTrainer, TrainingResult
+from fedmedpeft.training.private_refusal import PrivacyError
 
 
 def train_stretch(trainer: LocalTrainer, split: Split, steps: int, purpose: str, first_step: int = 0) -> TrainingResult:
     """Train, with draws that depend on the run's seed and on ``purpose``.
 
     Raises:
-        SiteError: the loss is not finite.
+        SiteError: the loss is not finite, or a check of private training failed.
     """
     digest = hashlib.sha256(f"{trainer.config.seed}/{purpose}".encode()).digest()
     seed = int.from_bytes(digest[:8], "big") >> 1
-    result = trainer.train(split, first_step=first_step, steps=steps, seed=seed)
-    if not math.isfinite(result.loss):
+    try:
+        result = trainer.train(split, first_step=first_step, steps=steps, seed=seed)
+    except PrivacyError as error:
+        raise SiteError(Refusal.PRIVACY, str(error)) from error
+    if trainer.tells_loss and not math.isfinite(result.loss):
         raise SiteError(Refusal.TRAINING, "the training loss is not finite; lower learning-rate")
     return result
 

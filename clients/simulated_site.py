@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
 
+from clients.domain_check import domain_verdict
 from clients.site_model import SiteModel
+from clients.site_privacy import SitePrivacy
 from clients.site_store import SiteStore
 from clients.worker import SiteWorker
 from fedmedpeft.backbones import Backbone
@@ -24,6 +26,7 @@ from fedmedpeft.data.run_partition import partition_for
 from fedmedpeft.data.site_data import SiteData, load_site
 from fedmedpeft.exchange import PeftState, Refusal, SiteError
 from fedmedpeft.learner import Learner, build_learner, load_configured
+from fedmedpeft.privacy.options import site_privacy
 from fedmedpeft.starting_state import load_start
 from fedmedpeft.tasks import build_task
 from fedmedpeft.tasks.reading import check_reading, text_reader
@@ -47,6 +50,7 @@ class SimulatedFederation:
         self._unused: Backbone | None = self.backbone
         self._models: dict[tuple[str, ...], SiteModel] = {}
         self._data: dict[str, SiteData] = {}
+        self._decided: dict[str, SitePrivacy] = {}
 
     @property
     def learner(self) -> Learner:
@@ -105,8 +109,20 @@ class SimulatedFederation:
             store=SiteStore.below(self.config.runs_dir, site),
             partition_hash=self.partition.hash(),
             features=_features,
+            privacy=self._privacy(site),
             everyone=self.everyone,
         )
+
+    def _privacy(self, site: str) -> SitePrivacy:
+        """Decided once: what `auto` looks at does not change during a run. Raises ConfigError for bad settings."""
+        if site not in self._decided:
+            settings = site_privacy(self.config, site)
+            store = SiteStore.below(self.config.runs_dir, site)
+            data = self.data(site)
+            self._decided[site] = SitePrivacy(
+                settings, self.config, data, store, partial(domain_verdict, settings, self.config, data)
+            )
+        return self._decided[site]
 
 
 @lru_cache(maxsize=1)

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from fedmedpeft.atomic_file import write_atomically
+from fedmedpeft.privacy.ledger import LEDGER_SUFFIX
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,12 @@ class SiteStore:
         """Replace what was kept, atomically: a process killed at any point leaves the old file or the new one."""
         detached = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         write_atomically(self._path(run), save(detached), mode=0o600)
+
+    def ledger(self, run: str, directory: str) -> Path:
+        """Where the site's privacy ledger lies: in ``directory`` for all runs; where that is empty, with the run."""
+        if directory:
+            return Path(directory).expanduser().absolute() / f"{self.site}{LEDGER_SUFFIX}"
+        return self._path(run, LEDGER_SUFFIX.removeprefix("."))
 
     def _path(self, run: str, suffix: str = "safetensors") -> Path:
         return self.directory / run / "sites" / f"{self.site}.{suffix}"

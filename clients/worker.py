@@ -11,14 +11,16 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
-from clients.global_state import kept_state, whole_state
-from clients.local_training import scores_of, train_stretch
+from clients.global_state import whole_state
+from clients.inbound import Inbound
+from clients.local_training import scores_of
+from clients.outgoing import noises_sites, outgoing
 from clients.references import ReferenceTraining
 from clients.run_classes import RunClasses
 from clients.site_model import Models, SiteModel
+from clients.site_privacy import SitePrivacy
 from clients.site_store import SiteStore
+from clients.site_training import SiteTraining
 from fedmedpeft.config import RunConfig
 from fedmedpeft.data import DataError
 from fedmedpeft.data.site_data import SHARED_IMAGES, SiteData, Split
@@ -33,7 +35,6 @@ from fedmedpeft.exchange import (
     ReferenceReply,
     ReferenceRequest,
     Refusal,
-    Scores,
     SiteError,
     VisitReply,
     VisitRequest,
@@ -42,9 +43,7 @@ from fedmedpeft.learner import Learner
 from fedmedpeft.starting_state import given_classes
 from fedmedpeft.tasks import build_task
 from fedmedpeft.tasks.answers import frequent_answers
-from fedmedpeft.training import FeatureCache, LocalTrainer, TrainingResult
-
-_MOMENT, _PERSONAL, _OWN = "moment/", "personal/", "own/"
+from fedmedpeft.training import FeatureCache
 
 
 class SiteWorker:
@@ -58,6 +57,7 @@ class SiteWorker:
         store: what stays here between visits.
         partition_hash: of the partition that gave this site its images.
         features: frozen features of images seen before.
+        privacy: whether and how this site trains with differential privacy.
         everyone: all sites' data where this process may see it (simulation), for the union and for ``pooled``.
     """
 
@@ -71,6 +71,7 @@ class SiteWorker:
         store: SiteStore,
         partition_hash: str,
         features: FeatureCache,
+        privacy: SitePrivacy,
         everyone: Callable[[], Sequence[SiteData]] | None = None,
     ) -> None:
         self.config = config
@@ -79,6 +80,7 @@ class SiteWorker:
         self.store = store
         self.partition_hash = partition_hash
         self.features = features
+        self.privacy = privacy
         self.everyone = everyone
         self._models = models
         self._classes = RunClasses(config, store)
@@ -109,12 +111,16 @@ class SiteWorker:
     def answers(self, request: AnswersRequest) -> AnswersReply:
         """Name the answers that are frequent among this site's training questions: never of its other splits.
 
+        A site that trains with privacy names none: counts would say of its questions what nobody pays for.
+
         Raises:
             ContractError: in this run nobody needs to know them.
         """
         task = build_task(self.config.task)
         if not task.agrees or given_classes(self.config) is not None:
             raise ContractError("asks for answers, which this run does not agree on")
+        if self.privacy.private:
+            return AnswersReply(self.data.site, {})
         return AnswersReply(self.data.site, frequent_answers(self.data.train.answers or (), task.least))
 
     def join(self, request: JoinRequest) -> JoinReply:
@@ -122,9 +128,11 @@ class SiteWorker:
 
         Raises:
             ContractError: classes that can be no run's.
-            SiteError: classes that are not this site's, or nothing to learn of them.
+            SiteError: classes that are not this site's, nothing to learn of them, or a method that cannot be trained
+                with the privacy that this site wants.
         """
         self._enter_run(request.run, request.classes)
+        self.privacy.check(self.learner)
         try:
             self.learner.task.check(self.data.train)
         except DataError as error:
@@ -144,6 +152,7 @@ class SiteWorker:
             state=state.encode() if request.send_state else None,
             partition_hash=self.partition_hash,
             shares_images=True if SHARED_IMAGES in self.data.notes else None,
+            private=self.privacy.private,
         )
 
     def visit(self, request: VisitRequest) -> VisitReply:
@@ -151,52 +160,71 @@ class SiteWorker:
 
         Raises:
             ContractError: the state breaks the contract, or another field is out of range.
-            SiteError: another backbone, a part of a state of which this site lacks the rest, classes that it lacks, or
-                training that diverged. Nothing is kept then.
+            SiteError: another backbone, a part of a state of which this site lacks the rest, classes that it lacks, a
+                privacy budget that does not allow it, or training that diverged. Nothing is kept then, but what the
+                privacy ledger has of training that happened.
         """
         _check_run(request.run)
         self._enter_run(request.run, request.classes)
         train = self._check(request)
         if request.fingerprint != self.learner.backbone.fingerprint:
             raise SiteError(Refusal.BACKBONE, "the run's backbone has another fingerprint than this site's")
+        self.privacy.check(self.learner)
         began = time.perf_counter()
         kept = self.store.load(request.run)
-        received = whole_state(request, self.learner.rotation, self.contract, self.initial, kept)
         rotation = self.learner.rotation
-        back = frozenset() if rotation.persist or request.last else rotation.resting(train)
-        self._enter(received, kept, back)
-        trainer = LocalTrainer(self.learner, self.config, proximal=request.proximal, cache=self.features)
+        received = whole_state(request, rotation, self.contract, self.initial, kept)
+        training = SiteTraining(self.config, self.data, self.model, self.store, self.features)
+        self._inbound.check(received, request.round, kept, training.reach)
+        dp = None if request.last else self.privacy.pay(request.run, request.round)
+        training.enter(received, kept, frozenset() if rotation.persist or request.last else rotation.resting(train))
+        trainer = training.trainer(request.proximal, dp)
         splits = ("val", "test") if request.last else ("val",)
         before = {name: scores_of(trainer.evaluate(self._splits()[name])) for name in splits}
-        result, state = None, None
+        result, sent, within = None, None, None
         if request.last:
-            before |= self._personalise(request.run, kept)
+            own = training.personalise(request.run, kept)
+            before |= {} if self.privacy.private else own
         else:
             with self.learner.taking_turns(train):
-                result = self._train(trainer, request.round, kept)
-            self._refuse_divergence()
-            state = self.learner.export(rotation.part(self.contract.manifest, train)).encode()
-            self._keep(request.run, trainer, received)
+                result = training.train(trainer, request.round, kept)
+            training.refuse_divergence()
+            trained = self.learner.export(rotation.part(self.contract.manifest, train))
+            remembered = self._inbound.remembered(received, trained, request.round, kept)
+            sent, within = outgoing(self.config, request.clip, received, trained, self.privacy.randomness)
+            self.store.keep(request.run, training.staying(trainer, received) | remembered)
+        spent = self.privacy.spent(request.run)
         return VisitReply(
             site=self.data.site,
             round=request.round,
             before=before,
             samples=len(self.data.train),
-            loss=result.loss if result else math.nan,
+            loss=result.loss if result and not noises_sites(self.config) else math.nan,
             steps=result.steps if result else 0,
             seconds=time.perf_counter() - began,
-            state=state,
+            state=sent.encode() if sent else None,
+            private=self.privacy.private,
+            epsilon=spent.epsilon if spent else None,
+            delta=spent.delta if spent else None,
+            within=within,
         )
 
     def reference(self, request: ReferenceRequest) -> ReferenceReply:
         """Train alone, or on everyone's data, from the initial state for as many samples as the federation sees.
 
         Raises:
-            SiteError: ``pooled`` at a site that cannot see the others' data, or training that diverged.
+            SiteError: ``pooled`` at a site that cannot see the others' data, a site that trains with privacy, or
+                training that diverged.
         """
         self._enter_run(request.run, None)
+        if self.privacy.private:
+            raise SiteError(Refusal.PRIVACY, "its scores would be those of training without privacy")
         training = ReferenceTraining(self.config, self.data, self.model, self.features, self.everyone)
         return training.train(request.kind)
+
+    @property
+    def _inbound(self) -> Inbound:
+        return Inbound(self.config.inbound_factor, self.initial)
 
     def _enter_run(self, run: str | None, sent: str | None) -> None:
         """Have the model over the classes of a run, where they are agreed: as sent now, or kept since they were."""
@@ -222,67 +250,6 @@ class SiteWorker:
         if len(train) != wanted:
             raise ContractError(f"asks to train {len(train)} groups of tensors, such a visit trains {wanted}")
         return train
-
-    def _refuse_divergence(self) -> None:
-        """All that was trained, personal parts too: what is kept here must not spoil later visits."""
-        norm = self.learner.export(self.learner.manifest()).norm()
-        if not norm <= self.config.max_norm:
-            raise SiteError(Refusal.TRAINING, f"training diverged (norm {norm:.3g}); lower learning-rate")
-        if not all(torch.isfinite(tensor).all() for tensor in self.learner.kept().values()):
-            raise SiteError(Refusal.TRAINING, "training diverged (statistics are not finite); lower learning-rate")
-
-    def _enter(self, state: PeftState, kept: dict[str, torch.Tensor], back: frozenset[str]) -> None:
-        """Put the learner into this site's state: the global one, this site's personal parts and its statistics.
-
-        Personal tensors named in ``back`` go back to the start, as the server lets exchanged ones.
-        """
-        personal = {name.removeprefix(_PERSONAL): t for name, t in kept.items() if name.startswith(_PERSONAL)}
-        self.learner.load(self.initial, state)
-        self.learner.load_kept(personal)
-        with torch.no_grad():
-            for name in personal.keys() - self.learner.kept().keys() - back:
-                self.learner.trainables[name].parameter.copy_(personal[name])
-
-    def _train(self, trainer: LocalTrainer, round_: int, kept: dict[str, torch.Tensor]) -> TrainingResult:
-        if self.config.keep_momentum:
-            moments = {k.removeprefix(_MOMENT): v for k, v in kept.items() if k.startswith(_MOMENT)}
-            trainer.load_momentum(moments)
-        steps = self.config.local_steps
-        purpose, first = f"{self.data.site}/{round_}", (round_ - 1) * steps
-        return train_stretch(trainer, self.data.train, steps, purpose, first)
-
-    def _personalise(self, run: str, kept: dict[str, torch.Tensor]) -> dict[str, Scores]:
-        """Take a few small steps alone, from the federated state; score the result and keep it here.
-
-        FedAvg followed by local fine-tuning: Collins et al., NeurIPS 2022 (arXiv 2205.13692).
-        """
-        steps = self.config.personalise_steps
-        if not steps:
-            return {}
-        config = self.config.model_copy(update={"rounds": 1, "local_steps": steps})
-        trainer = LocalTrainer(self.learner, config, rate=config.personalise_rate, cache=self.features)
-        try:
-            train_stretch(trainer, self.data.train, steps, f"{self.data.site}/personalise")
-            self._refuse_divergence()
-        except SiteError:
-            # The federated model's scores are worth having all the same.
-            return {}
-        own = {name: trainable.parameter for name, trainable in self.learner.trainables.items()} | self.learner.kept()
-        self.store.keep(run, kept | {f"{_OWN}{name}": tensor for name, tensor in own.items()})
-        return {f"own-{name}": scores_of(trainer.evaluate(self._splits()[name])) for name in ("val", "test")}
-
-    def _keep(self, run: str, trainer: LocalTrainer, received: PeftState) -> None:
-        personal = self.learner.kept() | {
-            name: trainable.parameter
-            for name, trainable in self.learner.trainables.items()
-            if set(trainable.owners) & set(self.config.personal_parts)
-        }
-        moments = trainer.momentum() if self.config.keep_momentum else {}
-        stays = {f"{_PERSONAL}{name}": tensor for name, tensor in personal.items()}
-        stays |= {f"{_MOMENT}{name}": tensor for name, tensor in moments.items()}
-        stays |= kept_state(received, self.learner.rotation)
-        if stays:
-            self.store.keep(run, stays)
 
     def _splits(self) -> dict[str, Split]:
         return {"train": self.data.train, "val": self.data.val, "test": self.data.test}

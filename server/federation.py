@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,12 @@ from fedmedpeft.backbones import load_record
 from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange import PeftState, Scores
+from fedmedpeft.privacy.client_accounting import honest_warning
+from fedmedpeft.privacy.client_level import FEWEST_SITES
+from fedmedpeft.privacy.options import check_privacy
 from server.aggregation import Aggregator
+from server.client_checks import check_client_privacy, check_sites
+from server.client_privacy import ClientPrivacy
 from server.courier import Courier, Say
 from server.distribution import Distribution
 from server.errors import FederationError
@@ -43,15 +49,18 @@ def run_federation(config: RunConfig, grid: Grid, say: Say) -> RunDirectory:
         ConfigError: the configuration cannot be used.
         FederationError: too few sites, or nothing was learned.
     """
+    check_privacy(config)
     strategy = build_strategy(config.strategy)
     backbone = load_record(config.backbone, revision=config.backbone_revision, image_size=config.image_size)
     _, rotation = exchanged(config, backbone, _ANY_CLASSES)
     if config.mode == "federated":
         check_rotation(strategy, rotation, config.strategy)
+    level = check_client_privacy(config, strategy, rotation)
     directory = RunDirectory.create(config)
     say(f"Run directory: {directory.path}")
     try:
-        _Run(config, Courier(grid, config.round_timeout, say), directory, say).all(strategy)
+        private = ClientPrivacy(level) if level else None
+        _Run(config, Courier(grid, config.round_timeout, say), directory, say, private).all(strategy)
     finally:
         say(f"Run directory: {directory.path}")
     return directory
@@ -63,13 +72,15 @@ class _Run:
     courier: Courier
     directory: RunDirectory
     say: Say
+    private: ClientPrivacy | None
 
     def all(self, strategy: FedAvg) -> None:
         nodes = wait_for_nodes(self.courier.grid, self.config, self.say)
         began = time.monotonic()
         joined = join(self.courier, self.config, self.directory.name, nodes)
         first_row = self._write_down_joining(joined, time.monotonic() - began)
-        least = max(self.config.min_sites, fewest_sites(strategy))
+        least = max(self.config.min_sites, fewest_sites(strategy), FEWEST_SITES if self.private else 1)
+        self._warn_of_noise(joined.federation)
         if joined.state is not None and least > len(joined.federation.sites):
             raise ConfigError(
                 f"strategy='{self.config.strategy}' needs {least} sites to do what its name says, "
@@ -82,7 +93,18 @@ class _Run:
             return
         if not any(record.outcome == TRAINED for record in references):
             raise FederationError("No reference was trained; the lines above say why.")
-        self._finish(joined.federation, references, {})
+        self._finish(joined.federation, references, {}, {})
+
+    def _warn_of_noise(self, federation: Federation) -> None:
+        """What privacy of whole sites leaves to learn. Raises ConfigError where too few sites take part for it."""
+        if self.private is None:
+            return
+        level, config, sites = self.private.level, self.config, len(federation.sites)
+        check_sites(level, sites)
+        asked = min(sites, max(config.min_sites, math.ceil(config.sampling_fraction * sites)))
+        numel = federation.rotation.largest_part(federation.contract.manifest).numel()
+        for line in honest_warning(level, asked, config.rounds, numel):
+            self.say(line)
 
     def _federate(
         self,
@@ -95,12 +117,14 @@ class _Run:
     ) -> None:
         """All rounds, the last visit, and the adapter."""
         distribution = Distribution(federation.rotation, self.config.seed)
-        visits = Visits(self.directory.name, federation, distribution, self.courier, proximal_of(strategy))
+        visits = Visits(
+            self.directory.name, federation, distribution, self.courier, proximal_of(strategy), self.private
+        )
         loop = RoundLoop(
             config=self.config,
             federation=federation,
             visits=visits,
-            aggregator=Aggregator(strategy, federation.contract, self.config.weighting),
+            aggregator=Aggregator(strategy, federation.contract, self.config.weighting, self.private),
             least=least,
             directory=self.directory,
             say=self.say,
@@ -109,7 +133,7 @@ class _Run:
         if not loop.aggregated:
             raise FederationError("No round had enough usable answers: nothing was learned. sites.csv says why.")
         self._save_adapter(federation, state)
-        self._finish(federation, references, tests)
+        self._finish(federation, references, tests, loop.spent)
 
     def _write_down_joining(self, joined: Joined, seconds: float) -> RoundRecord:
         """Say and record who takes part; the result is row 0 of the rounds, still without scores."""
@@ -117,7 +141,8 @@ class _Run:
         self.directory.write_config(federation)
         for site in federation.sites:
             counts = ", ".join(f"{count} {split}" for split, count in site.samples.items())
-            self.say(f"  {site.name}: {counts}")
+            private = f"; trains with differential privacy per {site.private}" if site.private else ""
+            self.say(f"  {site.name}: {counts}{private}")
         for left in federation.left_out:
             self.say(f"  {left.name} is left out of the run: {left.reason}")
         if federation.synthetic:
@@ -138,8 +163,9 @@ class _Run:
         federation: Federation,
         references: Sequence[ReferenceRecord],
         tests: Mapping[str, Mapping[str, Scores]],
+        spent: Mapping[str, SiteRecord],
     ) -> None:
-        summary = summarise(self.config, federation, references, tests, self.courier.traffic)
+        summary = summarise(self.config, federation, references, tests, self.courier.traffic, spent, self.private)
         self.directory.write_summary({"run": self.directory.name, "fingerprint": federation.fingerprint} | summary)
         self.directory.write_model_card(model_card(self.directory.name, summary, federation.fingerprint))
         for line in summary_lines(summary):

@@ -9,6 +9,7 @@ from fedmedpeft.backbones import load_record
 from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange import ContractError, JoinReply, JoinRequest, PeftState
 from fedmedpeft.exchange import flower as wire
+from fedmedpeft.privacy.units import UNITS
 from fedmedpeft.site_names import RULE, is_site_name
 from fedmedpeft.tasks import build_task
 from server.agreement import agree_on_classes
@@ -60,6 +61,8 @@ def read_replies(answers: Mapping[int, Answer]) -> tuple[dict[int, JoinReply], l
                 raise ContractError(f"its name is not {RULE}")
             if reply.site in {known.site for known in replies.values()}:
                 raise ContractError(f"the name '{reply.site}' is taken by another site")
+            if reply.private not in ("", *UNITS):
+                raise ContractError("trains with a privacy that is none")
             if reply.samples.get("train", 0) <= 0:
                 raise ContractError("it has no training data")
             replies[node] = reply

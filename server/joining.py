@@ -12,7 +12,9 @@ from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange import Contract, JoinReply, Manifest
 from fedmedpeft.learner import learner_skeleton
 from fedmedpeft.methods import Rotation
+from fedmedpeft.privacy.options import all_private
 from fedmedpeft.tasks import Task, build_task
+from fedmedpeft.training.private_refusal import PrivacyError, refuse_private
 from server.errors import FederationError, safe_reason
 
 SPLITS = ("train", "val", "test")
@@ -20,12 +22,13 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Site:
-    """A site that takes part."""
+    """A site that takes part. ``private``: what its updates are differentially private per; empty: they are not."""
 
     node: int
     name: str
     samples: Mapping[str, int]
     skipped: Mapping[str, int]
+    private: str = ""
 
 
 @dataclass(frozen=True)
@@ -138,16 +141,23 @@ def _task(circle: _Circle, config: RunConfig, agreed: tuple[str, ...] | None) ->
 
 def _site(node: int, reply: JoinReply) -> Site:
     samples = {split: reply.samples.get(split, 0) for split in SPLITS}
-    return Site(node, reply.site, samples, {safe_reason(why): number for why, number in reply.skipped.items()})
+    skipped = {safe_reason(why): number for why, number in reply.skipped.items()}
+    return Site(node, reply.site, samples, skipped, reply.private)
 
 
 def exchanged(config: RunConfig, backbone: BackboneRecord, classes: Sequence[str]) -> tuple[Manifest, Rotation]:
     """Names and shapes of what travels, and what of it takes turns, from the configuration alone.
 
     Raises:
-        ConfigError: an unknown method or option, or nothing is left to exchange.
+        ConfigError: an unknown method or option, nothing is left to exchange, or something cannot be trained with the
+            privacy that every site is to have.
     """
     learner = learner_skeleton(backbone, config.method, classes, config.task)
+    if all_private(config):
+        try:
+            refuse_private(learner)
+        except PrivacyError as error:
+            raise ConfigError(str(error)) from None
     manifest = learner.manifest(without=config.personal_parts)
     if not manifest.tensors:
         raise ConfigError(f"personal='{config.personal}' leaves nothing to exchange with method='{config.method}'.")

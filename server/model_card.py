@@ -94,7 +94,7 @@ def _limits(summary: dict[str, Any]) -> str:
     points = [
         f"Each figure comes from one run with one seed and from the sites' own test {summary['unit']}.",
         "Test images come from the same sites as the training images: nothing is known of other hospitals or devices.",
-        "The updates that sites sent carry information about their images. No differential privacy was applied.",
+        _privacy(summary),
         "This is not a medical device. Nothing here was validated for clinical use.",
     ]
     if summary["synthetic"]:
@@ -102,6 +102,21 @@ def _limits(summary: dict[str, Any]) -> str:
     if summary["personal"]:
         points.append(f"The adapter lacks {', '.join(summary['personal'])}: these parts stayed at the sites.")
     return "\n".join(f"- {point}" for point in points)
+
+
+def _privacy(summary: dict[str, Any]) -> str:
+    """The sentences about sites with privacy stand below the results."""
+    if not summary["privacy"] and summary["client_privacy"]:
+        return (
+            "The noise of client-privacy bounds what the global states say of any one site. It does not cover scores "
+            "on validation and test data, nor how many samples a site has."
+        )
+    if not summary["privacy"]:
+        return "The updates that sites sent carry information about their images. No differential privacy was applied."
+    return (
+        "Differential privacy bounds what the updates of the sites named above say of their training data. It does not "
+        "cover scores on validation and test data, nor how many samples a site has."
+    )
 
 
 def _some(names: list[str]) -> str:

@@ -31,6 +31,8 @@ class Expected:
         task: knows what counts can be.
         contract: of the PEFT state.
         sent_hash: hash of the state that was sent.
+        private: what the site's updates are private per, as joined; empty: they are not.
+        tells_loss: whether it says how training went; not where that would be told without noise.
     """
 
     site: str
@@ -40,6 +42,8 @@ class Expected:
     task: Task
     contract: Contract
     sent_hash: str
+    private: str = ""
+    tells_loss: bool = True
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ def vet_visit(answer: Answer, expected: Expected) -> Vetted:
         raise Quarantined(f"answers for round {reply.round}, asked for round {expected.round}")
     if not (math.isfinite(reply.seconds) and reply.seconds >= 0):
         raise Quarantined("reports a time that is not a number of seconds")
+    _vet_privacy(reply, expected)
     wanted = ("val", "test") if expected.last else ("val",)
     missing = [split for split in wanted if split not in reply.before]
     if missing:
@@ -74,6 +79,16 @@ def vet_visit(answer: Answer, expected: Expected) -> Vetted:
     held = {f"{owner}{split}": expected.samples[split] for owner in ("", "own-") for split in wanted}
     scores = vet_scores(reply.before, expected.task, held)
     return Vetted(reply, scores, None if expected.last else _vet_update(reply, expected))
+
+
+def _vet_privacy(reply: VisitReply, expected: Expected) -> None:
+    """A site cannot drop its privacy in the middle of a run, and what it says of its budget goes into tables."""
+    if reply.private != expected.private:
+        raise Quarantined("trains with another privacy than it joined with")
+    if reply.epsilon is not None and not reply.epsilon >= 0:
+        raise Quarantined("reports an epsilon that is not 0 or more")
+    if reply.delta is not None and not 0 < reply.delta < 1:
+        raise Quarantined("reports a delta that is not between 0 and 1")
 
 
 def vet_scores(scores: Mapping[str, Scores], task: Task, held: Mapping[str, int]) -> dict[str, Scores]:
@@ -129,7 +144,7 @@ def _vet_update(reply: VisitReply, expected: Expected) -> PeftState:
         raise Quarantined(
             f"reports {reply.samples} training {expected.task.unit}, joined with {expected.samples['train']}"
         )
-    if not math.isfinite(reply.loss):
+    if expected.tells_loss and not math.isfinite(reply.loss):
         raise Quarantined("training loss is not finite")
     try:
         state = expected.contract.admit(reply.state)

@@ -8,13 +8,15 @@ from dataclasses import dataclass, field
 
 from fedmedpeft.exchange import Scores
 from fedmedpeft.tasks import Task
+from server.client_privacy import PrivateRound
 
 
 @dataclass(frozen=True)
 class SiteRecord:
     """One site in one round. ``scores`` are of the state that came, the one after round ``round - 1``.
 
-    ``drawn``: what it was asked to train, where a method trains another part in each round.
+    ``drawn``: what it was asked to train, where a method trains another part in each round. ``private``: what its
+    epsilon is per, where it trains with privacy; ``epsilon`` and ``delta`` have been spent by then, where it tells.
     """
 
     round: int
@@ -28,13 +30,17 @@ class SiteRecord:
     up: int = 0
     seconds: float = math.nan
     drawn: tuple[str, ...] = ()
+    private: str = ""
+    epsilon: float | None = None
+    delta: float | None = None
 
 
 @dataclass(frozen=True)
 class RoundRecord:
     """One round. ``scores`` (validation, by site) are of the state after it, and arrive with the next visit.
 
-    ``drawn``: what any site was asked to train, where a method trains another part in each round.
+    ``drawn``: what any site was asked to train, where a method trains another part in each round. ``private``: what was
+    done for the privacy of whole sites, where the run has it.
     """
 
     round: int
@@ -46,6 +52,7 @@ class RoundRecord:
     seconds: float
     scores: dict[str, Scores] = field(default_factory=dict)
     drawn: tuple[str, ...] = ()
+    private: PrivateRound | None = None
 
     @property
     def loss(self) -> float:

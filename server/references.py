@@ -15,6 +15,7 @@ from server.quarantine import Quarantined, vet_scores
 from server.records import ReferenceRecord
 
 TRAINED = "trained"
+_PRIVATE = "not asked for: the site trains with privacy, and a reference would be trained without"
 
 
 def wanted_references(config: RunConfig) -> tuple[Reference, ...]:
@@ -33,11 +34,17 @@ def wanted_references(config: RunConfig) -> tuple[Reference, ...]:
 def train_references(
     courier: Courier, config: RunConfig, run: str, federation: Federation, say: Say
 ) -> list[ReferenceRecord]:
-    """Train the references that the run wants. One that fails is recorded with its reason and stops nothing."""
-    records = []
+    """Train the references that the run wants. One that fails is recorded with its reason and stops nothing.
+
+    Nothing is trained on the data of a site with privacy: a reference has none, and its scores would leave the site.
+    """
+    records, private = [], [site for site in federation.sites if site.private]
     for kind in wanted_references(config):
+        records += [ReferenceRecord(kind, site.name, _PRIVATE) for site in private]
         # Pooled data lies wherever all data lies, so any one site can train on it: the first by name.
-        sites = federation.sites if kind == "local-only" else federation.sites[:1]
+        sites = [s for s in federation.sites if not s.private] if kind == "local-only" else federation.sites[:1]
+        if not sites or (kind == "pooled" and private):
+            continue
         say(f"Reference {kind}: training at {len(sites)} site{'s' * (len(sites) != 1)}.")
         records += _train(courier, config, run, federation, kind, sites)
     for record in records:

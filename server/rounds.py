@@ -14,7 +14,7 @@ from server.aggregation import Aggregator, Update
 from server.courier import Say
 from server.distribution import Distribution, Draws, groups_of
 from server.joining import Federation, Site
-from server.records import RoundRecord
+from server.records import RoundRecord, SiteRecord
 from server.run_directory import RunDirectory
 from server.tables import RoundTable
 from server.visits import ACCEPTED, EVALUATED, Visit, Visits
@@ -52,6 +52,8 @@ class RoundLoop:
     say: Say
     aggregated: int = field(default=0, init=False)
     """Rounds so far that changed the state."""
+    spent: dict[str, SiteRecord] = field(default_factory=dict, init=False)
+    """The last answer of each site that trains with privacy."""
 
     def __post_init__(self) -> None:
         self._table = RoundTable(self.say, self.federation.task)
@@ -85,6 +87,7 @@ class RoundLoop:
                 down=sum(record.down for record in visit.records),
                 up=sum(record.up for record in visit.records),
                 seconds=visit.seconds,
+                private=self.visits.private.of_round(round_) if self.visits.private else None,
             )
         visit = self.visits.test(self.federation.sites, state, config.rounds + 1)
         self._publish(pending, visit)
@@ -112,6 +115,7 @@ class RoundLoop:
         self.directory.add_round(complete)
         self._table.add(complete)
         self.directory.add_sites(visit.records)
+        self.spent |= {record.site: record for record in visit.records if record.private}
         for record in visit.records:
             if record.outcome not in (ACCEPTED, EVALUATED):
                 place = "the last visit" if record.round > self.config.rounds else f"round {record.round}"
@@ -119,7 +123,11 @@ class RoundLoop:
 
     def _aggregate(self, round_: int, state: PeftState, visit: Visit, draws: Draws) -> tuple[PeftState, str]:
         """The next state and "aggregated", or the same state and why not."""
-        updates = [Update(name, v.state, v.reply.samples) for name, v in visit.vetted.items() if v.state is not None]
+        updates = [
+            Update(name, v.state, v.reply.samples, v.reply.within)
+            for name, v in visit.vetted.items()
+            if v.state is not None
+        ]
         if len(updates) < self.least:
             return state, f"not aggregated: {len(updates)} usable answers, {self.least} needed"
         try:

@@ -110,6 +110,9 @@ class RunDirectory:
                 "bytes_down": record.down,
                 "seconds": record.seconds,
                 "drawn": " ".join(record.drawn),
+                "clip": record.private.clip if record.private else "",
+                "share_within_clip": record.private.within if record.private else "",
+                "noise_of_mean": record.private.noise if record.private else "",
             }
         )
         self._write_csv("rounds.csv", self._rounds)
@@ -125,6 +128,7 @@ class RunDirectory:
             for prefix, split in _SCORED.items():
                 row |= self._score_cells(prefix, r.scores.get(split))
             row |= {"bytes_up": r.up, "bytes_down": r.down, "seconds": r.seconds, "drawn": " ".join(r.drawn)}
+            row |= {"private": r.private, "epsilon": r.epsilon, "delta": r.delta}
             self._sites.append(row)
         self._write_csv("sites.csv", self._sites)
 

@@ -11,9 +11,11 @@ from fedmedpeft.data.site_data import SHARED_IMAGES
 from fedmedpeft.exchange import Scores
 from fedmedpeft.methods import stays_at_sites
 from fedmedpeft.tasks import Task
+from server.client_privacy import ClientPrivacy
 from server.courier import Traffic
 from server.joining import Federation
-from server.records import ReferenceRecord, mean, mean_loss, score_of, union_metrics, worst
+from server.privacy_words import of_sites_sentences, privacy_sentences, site_privacy
+from server.records import ReferenceRecord, SiteRecord, mean, mean_loss, score_of, union_metrics, worst
 
 
 def summarise(
@@ -22,6 +24,8 @@ def summarise(
     references: Sequence[ReferenceRecord],
     tests: Mapping[str, Mapping[str, Scores]],
     traffic: Mapping[str, Traffic],
+    spent: Mapping[str, SiteRecord],
+    private: ClientPrivacy | None = None,
 ) -> dict[str, Any]:
     """Everything that is known at the end.
 
@@ -31,7 +35,10 @@ def summarise(
         references: as trained.
         tests: scores by model (``federated``, ``personalised``) and site; empty where nothing was federated.
         traffic: by phase.
+        spent: the last answer of each site that trains with privacy.
+        private: privacy of whole sites, where the run has it.
     """
+    privacy, of_sites = site_privacy(spent), private.summary() if private else {}
     task, alone = federation.task, local_only_tests(references)
     federated, personalised = tests.get("federated", {}), tests.get("personalised", {})
     models = {"local-only": alone, "federated": federated, "personalised": personalised}
@@ -62,7 +69,13 @@ def summarise(
         "metric": task.primary,
         "secondary": list(task.secondary),
         "unit": task.unit,
-        "remarks": _remarks(federation),
+        "remarks": [
+            *_remarks(federation),
+            *privacy_sentences(privacy, len(federation.sites)),
+            *of_sites_sentences(of_sites),
+        ],
+        "privacy": privacy,
+        "client_privacy": of_sites,
         "results": results,
         "gains": _gains(task, federated, alone),
         "personalised_gains": _gains(task, personalised, alone),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from fedmedpeft.exchange import Contract, PeftState, Scores, VisitRequest
 from fedmedpeft.exchange import flower as wire
+from server.client_privacy import ClientPrivacy
 from server.courier import Answer, Courier
 from server.distribution import Distribution, Draws
 from server.joining import Federation, Site
@@ -49,6 +50,7 @@ class Visits:
         distribution: what each site trains and has.
         courier: to the sites.
         proximal: FedProx's mu.
+        private: privacy of whole sites, where the run has it.
     """
 
     run: str
@@ -56,6 +58,7 @@ class Visits:
     distribution: Distribution
     courier: Courier
     proximal: float
+    private: ClientPrivacy | None = None
     _unheard: set[str] = field(default_factory=set)
     """Sites whose last answer did not count: nobody knows what they still have."""
 
@@ -83,9 +86,11 @@ class Visits:
                 task=self.federation.task,
                 contract=portion.contract,
                 sent_hash=portion.untrained,
+                private=site.private,
+                tells_loss=not site.private and not (self.private and self.private.level.noise_at == "site"),
             )
             try:
-                vetted[site.name] = vet_visit(answer, expected)
+                vetted[site.name] = self._vetted(answer, expected, state)
                 self.distribution.acknowledged(site.name)
                 self._unheard.discard(site.name)
                 records.append(_record(round_, site, answer, vetted[site.name], drawn))
@@ -94,6 +99,12 @@ class Visits:
                 self._unheard.add(site.name)
                 records.append(SiteRecord(round_, site.name, str(reason), down=answer.down, up=answer.up, drawn=drawn))
         return Visit(tuple(records), vetted, time.monotonic() - began)
+
+    def _vetted(self, answer: Answer, expected: Expected, state: PeftState) -> Vetted:
+        vetted = vet_visit(answer, expected)
+        if self.private and vetted.state is not None:
+            self.private.vet(expected.site, state, vetted.state, vetted.reply.within)
+        return vetted
 
     def _portions(
         self, sites: Sequence[Site], state: PeftState, round_: int, draws: Draws, *, last: bool
@@ -138,6 +149,7 @@ class Visits:
             train=rotation.write(train),
             sends=rotation.write(sends),
             state_hash=state_hash,
+            clip=self.private.asked_clip if self.private and not last else 0.0,
         )
         return _Portion(request, contract.over(answered), state.only(answered).hash())
 
@@ -156,4 +168,7 @@ def _record(round_: int, site: Site, answer: Answer, vetted: Vetted, drawn: tupl
         up=answer.up,
         seconds=reply.seconds,
         drawn=drawn,
+        private=reply.private,
+        epsilon=reply.epsilon,
+        delta=reply.delta,
     )

@@ -32,6 +32,8 @@ Examples:
 
   fedmedpeft run --task vqa --data 'vqa-rad(path=vqa_rad)' --method sadapter --backbone 'meter(vision=vit, text=bert)'
 
+  fedmedpeft run --privacy 'required(epsilon=8)' --set references=none
+
   fedmedpeft run --config runs/lora-phantoms-20260102-030405/config.toml --set local-steps=20
 """
 
@@ -45,6 +47,10 @@ def run(
     backbone: options.Backbone = None,
     rounds: options.Rounds = None,
     mode: Annotated[str | None, typer.Option(help="federated, local-only or pooled.")] = None,
+    privacy: Annotated[
+        str | None,
+        typer.Option(help="Differential privacy at the sites: off, 'required(epsilon=8)', 'auto(epsilon=8)'."),
+    ] = None,
     strategy: Annotated[str | None, typer.Option(help="fedavg, 'fedprox(mu=0.01)', median, ...")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random, except the partition.")] = None,
     sites: options.Sites = None,
@@ -72,6 +78,7 @@ def run(
             "backbone": backbone,
             "rounds": rounds,
             "mode": mode,
+            "privacy": privacy,
             "strategy": strategy,
             "seed": seed,
             "sites": sites,

@@ -37,7 +37,7 @@ from server.references import wanted_references
 from server.rounds import sample_sites
 from server.run_directory import run_name
 from server.strategies import build_strategy, fewest_sites, proximal_of
-from simulations.preflight import Federation, check_strategy, planned_task, site_answers
+from simulations.preflight import Federation, check_strategy, planned_privacy, planned_task, site_answers
 
 Groups = tuple[str, ...]
 
@@ -125,7 +125,9 @@ class _Messages:
         self._losses = count()
         self._states: dict[Groups, EncodedState] = {}
         names = federation.partition.sites
-        self.sites = [Site(i, name, self._samples(i), {}) for i, name in enumerate(names)]
+        self.sites = [
+            Site(i, name, self._samples(i), {}, planned_privacy(federation, name)) for i, name in enumerate(names)
+        ]
 
     @property
     def asks_for_answers(self) -> bool:
@@ -135,7 +137,7 @@ class _Messages:
         """Which classes there are to agree on."""
         total, request = Transfer(), _size(AnswersRequest(self.run))
         for site in self.sites:
-            counts = site_answers(self.federation, site.name)
+            counts = {} if site.private else site_answers(self.federation, site.name)
             total += Transfer(request, _size(AnswersReply(site.name, counts)))
         return total
 
@@ -154,14 +156,18 @@ class _Messages:
                 state=self._state(tuple(self.distribution.rotation.groups)) if sends else None,
                 partition_hash=_HASH,
                 shares_images=self.federation.source.table.splits_share_patients or None,
+                private=site.private,
             )
             request = JoinRequest(self.run, sends, classes if self.task.agrees else None)
             total += Transfer(_size(request), _size(reply), int(sends))
         return total
 
     def reference(self, kind: Reference) -> Transfer:
-        total = Transfer()
-        for site in self.sites if kind == "local-only" else self.sites[:1]:
+        """Sites with privacy train none, and without their data there is nothing to pool."""
+        total, public = Transfer(), [site for site in self.sites if not site.private]
+        if kind == "pooled" and len(public) < len(self.sites):
+            return total
+        for site in public if kind == "local-only" else public[:1]:
             tests = [site] if kind == "local-only" else self.sites
             names = ["test"] if kind == "local-only" else [f"test/{tested.name}" for tested in tests]
             scores = {name: self._scores([tested], "test") for name, tested in zip(names, tests, strict=True)}
@@ -205,6 +211,9 @@ class _Messages:
                 steps=0 if last else self.config.local_steps,
                 seconds=0.0,
                 state=None if last else self._state(train),
+                private=site.private,
+                epsilon=0.0 if site.private else None,
+                delta=0.0 if site.private else None,
             )
             total += Transfer(sizes[train, sends], _size(reply), 1 if last else 2)
             self.distribution.acknowledged(site.name)
@@ -236,7 +245,7 @@ class _Messages:
         """What a visit reports: in the last one also the test split, and the site's own fine-tuned model on both."""
         splits = ("val", "test") if last else ("val",)
         scores = {split: self._scores([site], split) for split in splits}
-        if last and self.config.personalise_steps:
+        if last and self.config.personalise_steps and not site.private:
             scores |= {f"own-{split}": self._scores([site], split) for split in splits}
         return scores
 

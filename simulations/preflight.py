@@ -10,6 +10,7 @@ from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 from fedmedpeft.data import PartitionManifest, Source, build_source
 from fedmedpeft.data.run_partition import check_partition_name, partition_for
+from fedmedpeft.privacy.options import all_private, check_privacy, site_privacy
 
 if TYPE_CHECKING:  # torch is only loaded where something is checked with it
     from fedmedpeft.methods import Rotation
@@ -40,6 +41,7 @@ def plan_federation(config: RunConfig) -> Federation:
         DataError: the data is not there or cannot be divided so.
     """
     check_partition_name(config.partition)
+    check_privacy(config)
     source = build_source(config.data)
     partition = partition_for(config, source, config.sites)
     planned = RunConfig.from_mapping(config.to_mapping() | {"sites": len(partition.sites)})
@@ -89,6 +91,11 @@ def planned_task(federation: Federation) -> Task:
     given = given_classes(config)
     if given is not None:
         return task.over(given)
+    if all_private(config):
+        raise ConfigError(
+            f"task='{config.task}' with privacy='{config.privacy}': a site with privacy names none of its answers, so "
+            "there would be nothing to learn. Give a list: vqa(answers='FILE')."
+        )
     # Without answers the data is of another task, which is refused elsewhere.
     agreed = {answer for site in federation.partition.sites for answer in site_answers(federation, site)}
     if not agreed and table.answers is not None:
@@ -109,12 +116,24 @@ def site_answers(federation: Federation, site: str) -> dict[str, int]:
     return frequent_answers([answers[row] for row in rows] if answers else [], build_task(federation.config.task).least)
 
 
+def planned_privacy(federation: Federation, site: str) -> str:
+    """What a site's updates will be private per, as far as its settings say: in ``auto`` a site that does not say that
+    it is out of the domain counts as within it."""
+    settings, table = site_privacy(federation.config, site), federation.source.table
+    if settings.options is None or (settings.mode == "auto" and not settings.out_of_domain):
+        return ""
+    if settings.options.unit != "auto":
+        return settings.options.unit
+    return "patient" if table.patients is not None else "record" if table.images is None else "image"
+
+
 def check_strategy(federation: Federation, rotation: Rotation) -> None:
     """Build the strategy and, for a federated run, ask whether it goes with the method and the number of sites.
 
     Raises:
         ConfigError: an unknown strategy or option, too few sites, or it needs what the method's rounds do not give.
     """
+    from server.client_checks import check_client_privacy, check_sites
     from server.strategies import build_strategy, check_rotation, fewest_sites
 
     config = federation.config
@@ -128,6 +147,7 @@ def check_strategy(federation: Federation, rotation: Rotation) -> None:
             "Choose another strategy or other options, or more sites."
         )
     check_rotation(strategy, rotation, config.strategy)
+    check_sites(check_client_privacy(config, strategy, rotation), federation.sites)
 
 
 def _check_device(device: str) -> None:

@@ -12,6 +12,8 @@ from fedmedpeft.config import RunConfig
 
 # Options of sources, partitions and tasks that name a place on this machine.
 _PATHS = ("path", "root", "answers")
+# Of privacy.
+_PRIVACY_PATHS = ("path", "ledger", "reference")
 # Of knowledge, where ``root`` is a term of an ontology.
 _KNOWLEDGE_PATHS = ("path",)
 # Options of backbones that may.
@@ -77,6 +79,7 @@ def _absolute(config: RunConfig) -> dict[str, str]:
         "data": _with_absolute_paths(config.data),
         "partition": _with_absolute_paths(config.partition),
         "backbone": _backbone(config.backbone),
+        "privacy": _with_absolute_paths(config.privacy, _PRIVACY_PATHS),
         "knowledge": _with_absolute_paths(config.knowledge, _KNOWLEDGE_PATHS) if config.knowledge else "",
         "start-from": str(Path(config.start_from).expanduser().absolute()) if config.start_from else "",
     }

@@ -147,7 +147,7 @@ def _fields(content: RecordDict, kind: type) -> dict[str, Any]:
     if record is None:
         raise ContractError("the message has no fields")
     scalars = {"str": str, "int": int, "float": float, "bool": bool, "Reference": str}
-    scalars |= {"str | None": str, "bool | None": bool}
+    scalars |= {"str | None": str, "bool | None": bool, "float | None": float}
     declared = {k: v for k, v in kind.__annotations__.items() if v in scalars}
     fields = {}
     for name, annotation in declared.items():

@@ -22,6 +22,8 @@ class Refusal(IntEnum):
     INTERNAL = 106
     STATE = 107
     CLASSES = 108
+    PRIVACY = 109
+    BUDGET = 110
 
 
 class SiteError(Exception):
@@ -91,6 +93,8 @@ class JoinReply:
         state: the initial PEFT state, where asked for.
         partition_hash: of the partition it made, where it sees all data (simulation).
         shares_images: True where some test questions are about images that are also in train; None elsewhere.
+        private: what its updates are differentially private per (``record``, ``image``, ``patient``); empty: they
+            are not.
     """
 
     site: str
@@ -104,6 +108,7 @@ class JoinReply:
     state: EncodedState | None = None
     partition_hash: str = ""
     shares_images: bool | None = None
+    private: str = ""
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,7 @@ class VisitRequest:
         sends: groups of the rotation in ``state``; of all others the site has the values already.
         state_hash: of the whole global state, which the site must have once it has read this; empty without a rotation.
         classes: as in :class:`JoinRequest`, for a site that may have lost them; None for all others.
+        clip: largest norm of an update, which the site keeps to; 0: none. Client-level privacy, clipped at the site.
     """
 
     run: str
@@ -133,6 +139,7 @@ class VisitRequest:
     sends: str = ""
     state_hash: str = ""
     classes: str | None = None
+    clip: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -142,10 +149,14 @@ class VisitReply:
     Args:
         before: scores of the state that came, per split (``val``; with ``last`` also ``test``).
         samples: training images or questions.
-        loss: mean training loss; nan without training.
+        loss: mean training loss; nan without training, and where it is private.
         steps: optimiser steps taken.
         seconds: time spent in training and evaluation.
         state: the trained state, with a rotation without the groups that were not trained; None after the last round.
+        private: as in :class:`JoinReply`.
+        epsilon: what the site's data has spent by now, over all runs, where the site tells.
+        delta: of that epsilon.
+        within: whether the update kept to ``clip`` before it was clipped, where the request asks for that.
     """
 
     site: str
@@ -156,6 +167,10 @@ class VisitReply:
     steps: int
     seconds: float
     state: EncodedState | None
+    private: str = ""
+    epsilon: float | None = None
+    delta: float | None = None
+    within: bool | None = None
 
 
 @dataclass(frozen=True)

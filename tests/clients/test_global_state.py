@@ -29,7 +29,9 @@ BLOCKS = ("blocks.0", "blocks.1")
 
 
 def _changed(config: RunConfig, **values: object) -> SimulatedFederation:
-    return SimulatedFederation(RunConfig.from_mapping({**config.to_mapping(), "method": "sba", **values}), 3)
+    return SimulatedFederation(
+        RunConfig.from_mapping({**config.to_mapping(), "method": "sba", "inbound-factor": 0.0, **values}), 3
+    )
 
 
 @pytest.fixture

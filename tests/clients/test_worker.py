@@ -92,7 +92,8 @@ def test_the_backbone_is_bit_identical_after_training(federation: SimulatedFeder
 
 
 def test_momentum_is_kept_between_visits(config: RunConfig) -> None:
-    kept, forgotten = _changed(config).worker(0), _changed(config, **{"keep-momentum": False}).worker(0)
+    kept = _changed(config).worker(0)
+    forgotten = _changed(config, **{"keep-momentum": False, "runs-dir": f"{config.runs_dir}-other"}).worker(0)
     first = [worker.visit(_request(worker, 1)) for worker in (kept, forgotten)]
     second = [worker.visit(_request(worker, 2)) for worker in (kept, forgotten)]
     assert _equal(*first)

@@ -40,9 +40,19 @@ def summary() -> dict[str, Any]:
         "overall_gains": {"mean": 0.075, "worst": -0.05, "union": 0.1},
         "overall_personalised_gains": {"mean": 0.1, "worst": 0.1, "union": 0.1},
         "personalise_steps": 7,
+        "privacy": {},
+        "client_privacy": {},
         "local_only_elsewhere": None,
         "traffic": {"up_bytes": 1e6, "down_bytes": 1e6, "full_fine_tuning_bytes": 1e8, "times_less": 50.0},
     }
+
+
+def test_says_what_privacy_covers(summary: dict[str, Any]) -> None:
+    assert "No differential privacy was applied" in model_card("run", summary, "f" * 64)
+    summary["privacy"] = {"c": {"unit": "patient", "epsilon": 2.0, "delta": 1e-4}}
+    card = model_card("run", summary, "f" * 64)
+    assert "No differential privacy" not in card
+    assert "does not cover scores on validation and test data" in card
 
 
 def test_says_what_it_is_and_what_it_does_not_know(summary: dict[str, Any]) -> None:

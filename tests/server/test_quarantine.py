@@ -29,12 +29,12 @@ def visit(tmp_path: Path) -> Callable[..., Vetted]:
     manifest = script.manifest_of(script.run_config(tmp_path))
     state = script.state_of(manifest)
 
-    def act(twist: script.Twist | None = None, *, last: bool = False) -> Vetted:
+    def act(twist: script.Twist | None = None, *, last: bool = False, private: str = "") -> Vetted:
         site = script.ScriptedSite("site-0", state, twists={3: twist} if twist else {})
         request = VisitRequest("run", 3, last, script.FINGERPRINT, 0.0, state.encode())
         answer = Courier(LocalGrid({1: site}), 0.05, [].append).ask("rounds", wire.VISIT, {1: request})[1]
         contract = Contract(manifest, max_norm=1e4)
-        return vet_visit(answer, Expected("site-0", HELD, 3, last, TASK, contract, state.hash()))
+        return vet_visit(answer, Expected("site-0", HELD, 3, last, TASK, contract, state.hash(), private, not private))
 
     return act
 
@@ -50,6 +50,17 @@ def test_an_evaluation_has_scores_and_no_state(visit: Callable[..., Vetted]) -> 
     vetted = visit(last=True)
     assert vetted.state is None
     assert set(vetted.scores) == {"val", "test"}
+
+
+def test_a_private_site_keeps_its_loss_to_itself(visit: Callable[..., Vetted]) -> None:
+    said = {"private": "patient", "epsilon": 2.5, "delta": 1e-4}
+    reply = visit(script.changed(loss=math.nan, **said), private="patient").reply
+    assert (reply.private, reply.epsilon, reply.delta) == ("patient", 2.5, 1e-4)
+
+
+def test_a_site_cannot_drop_the_privacy_it_joined_with(visit: Callable[..., Vetted]) -> None:
+    with pytest.raises(Quarantined, match="another privacy"):
+        visit(private="patient")
 
 
 def _swap_manifest(message: Message, reply: Any) -> Message:
@@ -96,6 +107,10 @@ BAD: dict[str, tuple[script.Twist, str]] = {
         script.changed(before={"val": Scores(20, 0.5, {}, [10, 0, 0, 10]), "ward 7": Scores(1, 0.5, {}, [1, 0, 0, 0])}),
         "'ward 7', which was not asked for",
     ),
+    "privacy that it joined without": (script.changed(private="patient"), "another privacy"),
+    "negative epsilon": (script.changed(epsilon=-1.0), "epsilon that is not"),
+    "epsilon that is no number": (script.changed(epsilon=math.nan), "epsilon that is not"),
+    "impossible delta": (script.changed(delta=1.0), "delta that is not"),
     "bad loss": (script.changed(before={"val": Scores(20, math.nan, {}, [10, 0, 0, 10])}), "loss of 'val'"),
 }
 

@@ -69,14 +69,14 @@ def test_tables_grow_row_by_row(tmp_path: Path) -> None:
         RoundRecord(1, 2, 2, "aggregated", 3, 4, 0.5, {"a": scores(3, 1), "b": scores(1, 1)}, ("x", "y"))
     )
     lines = (directory.path / "rounds.csv").read_text().splitlines()
-    assert lines[1] == "0,joined,,,,,0,2,2,2,1,0.5,"
-    assert lines[2] == "1,aggregated,0.7,0.625,b,0.5,2,2,2,4,3,0.5,x y"
+    assert lines[1] == "0,joined,,,,,0,2,2,2,1,0.5,,,,"
+    assert lines[2] == "1,aggregated,0.7,0.625,b,0.5,2,2,2,4,3,0.5,x y,,,"
     directory.add_sites([SiteRecord(1, "a", "accepted", 10, 5, 0.25, {"val": scores(3, 1)}, 7, 8, 0.5, ("x",))])
     directory.add_sites([SiteRecord(2, "a", 'no "answer", none')])
     lines = (directory.path / "sites.csv").read_text().splitlines()
     assert len(lines) == 3
     assert lines[1].startswith("1,a,accepted,10,5,0.25,8,0.7,0.75,0.75,")
-    assert lines[1].endswith(",8,7,0.5,x")
+    assert lines[1].endswith(",8,7,0.5,x,,,")
     assert lines[2].startswith('2,a,"no ""answer"", none",0,0,,')
 
 

@@ -9,7 +9,7 @@ from fedmedpeft.backbones import load_record
 from fedmedpeft.config import RunConfig
 from server.courier import Traffic
 from server.joining import Federation, agree
-from server.records import ReferenceRecord
+from server.records import ReferenceRecord, SiteRecord
 from server.summary import summarise
 from tests.server.scripted_sites import federation_of, run_config, scores
 
@@ -35,7 +35,7 @@ TESTS = {"federated": FEDERATED, "personalised": {"site-0": scores(9, 1), "site-
 
 
 def test_results_of_each_model_at_each_site(config: RunConfig, federation: Federation) -> None:
-    summary = summarise(config, federation, REFERENCES, TESTS, {})
+    summary = summarise(config, federation, REFERENCES, TESTS, {}, {})
     results = summary["results"]
     assert list(results) == ["local-only", "federated", "personalised", "pooled"]
     assert results["local-only"]["mean"] == pytest.approx(0.75)
@@ -51,12 +51,28 @@ def test_where_more_samples_are_harder_a_model_is_not_scored_on_all_of_them(
     config: RunConfig, federation: Federation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(type(federation.task), "size_matters", True)
-    assert summarise(config, federation, REFERENCES, TESTS, {})["local_only_elsewhere"] is None
+    assert summarise(config, federation, REFERENCES, TESTS, {}, {})["local_only_elsewhere"] is None
+
+
+def test_privacy_of_each_site(config: RunConfig, federation: Federation) -> None:
+    spent = {"site-1": SiteRecord(3, "site-1", "evaluated", private="image", epsilon=7.5, delta=1e-3)}
+    summary = summarise(config, federation, [], TESTS, {}, spent)
+    assert summary["privacy"] == {"site-1": {"unit": "image", "epsilon": 7.5, "delta": 1e-3}}
+    assert any("site-1: epsilon 7.5 per image at delta 0.001" in remark for remark in summary["remarks"])
+    assert any("other 1 trained without" in remark for remark in summary["remarks"])
+    assert not summarise(config, federation, [], TESTS, {}, {})["privacy"]
+
+
+def test_an_epsilon_that_a_site_keeps_to_itself(config: RunConfig, federation: Federation) -> None:
+    spent = {name: SiteRecord(3, name, "evaluated", private="patient") for name in ("site-0", "site-1")}
+    remarks = summarise(config, federation, [], TESTS, {}, spent)["remarks"]
+    assert sum("per patient, with an epsilon that the site keeps to itself" in remark for remark in remarks) == 2
+    assert not any("trained without" in remark for remark in remarks)
 
 
 def test_bytes_against_full_fine_tuning(config: RunConfig, federation: Federation) -> None:
     traffic = {"join": Traffic(10, 90, 1), "rounds": Traffic(400, 500, 9)}
-    figures = summarise(config, federation, [], TESTS, traffic)["traffic"]
+    figures = summarise(config, federation, [], TESTS, traffic, {})["traffic"]
     assert (figures["down_bytes"], figures["up_bytes"], figures["states_exchanged"]) == (410, 590, 10)
     assert figures["full_fine_tuning_bytes"] == 10 * federation.full_nbytes
     assert figures["times_less"] == pytest.approx(10 * federation.full_nbytes / 1000)
@@ -64,24 +80,24 @@ def test_bytes_against_full_fine_tuning(config: RunConfig, federation: Federatio
 
 
 def test_what_is_missing_is_left_out(config: RunConfig, federation: Federation) -> None:
-    summary = summarise(config, federation, REFERENCES[:1], {"federated": {"site-1": scores(7, 3)}}, {})
+    summary = summarise(config, federation, REFERENCES[:1], {"federated": {"site-1": scores(7, 3)}}, {}, {})
     assert list(summary["results"]) == ["local-only", "federated"]
     assert summary["gains"] == {}
-    alone = summarise(config.model_copy(update={"mode": "pooled"}), federation, [], {}, {"join": Traffic(1, 1, 0)})
+    alone = summarise(config.model_copy(update={"mode": "pooled"}), federation, [], {}, {"join": Traffic(1, 1, 0)}, {})
     assert alone["results"] == {}
     assert alone["traffic"]["times_less"] is None
     assert alone["local_only_elsewhere"] is None
 
 
 def test_empty_test_splits_give_nan_rather_than_an_error(config: RunConfig, federation: Federation) -> None:
-    result = summarise(config, federation, [], {"federated": {"site-0": scores(0, 0)}}, {})["results"]["federated"]
+    result = summarise(config, federation, [], {"federated": {"site-0": scores(0, 0)}}, {}, {})["results"]["federated"]
     assert math.isnan(result["union"])
 
 
 def test_overall_gains_compare_the_same_sites(config: RunConfig, federation: Federation) -> None:
     """A site that misses the last visit must not make the others look better than they were."""
     federated = {"site-1": scores(7, 3)}
-    summary = summarise(config, federation, REFERENCES, {"federated": federated}, {})
+    summary = summarise(config, federation, REFERENCES, {"federated": federated}, {}, {})
     assert summary["gains"] == {"site-1": pytest.approx(-0.2)}
     assert summary["overall_gains"] == {key: pytest.approx(-0.2) for key in ("mean", "worst", "union")}
     assert summary["overall_personalised_gains"] == {}

@@ -22,6 +22,8 @@ _STRINGS = 100
         {"references": "none", "personal": "head", "strategy": "fedprox(mu=0.1)"},
         {"references": "none", "sampling-fraction": 0.5},
         {"mode": "local-only"},
+        {"privacy": "required(epsilon=8)", "references": "all"},
+        {"client-privacy": "adaptive(clip_at=site)", "weighting": "uniform", "inbound-factor": 0.0},
         {"references": "none", "method": "sba", "rounds": 4},
         {"references": "none", "method": "sba", "rounds": 6, "sampling-fraction": 0.3, "min-sites": 1},
         {"references": "none", "method": "sba(per_site=true, persist=false)", "rounds": 4, "sampling-fraction": 0.5},

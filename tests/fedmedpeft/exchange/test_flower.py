@@ -44,6 +44,12 @@ _MESSAGES = [
     (VisitReply("a", 2, {"val": _SCORES}, 10, 0.5, 4, 1.5, _STATE), wire.decode_visit_reply),
     (VisitReply("a", 3, {"val": _SCORES, "test": _SCORES}, 10, math.nan, 0, 1.5, None), wire.decode_visit_reply),
     (VisitRequest("run", 2, False, "f", 0.1, _STATE, classes="no\nyes"), wire.decode_visit_request),
+    (VisitRequest("run", 2, False, "f", 0.1, _STATE, clip=0.5), wire.decode_visit_request),
+    (JoinReply("a", "", True, "f", "m", "s", {"train": 3}, private="patient"), wire.decode_join_reply),
+    (
+        VisitReply("a", 2, {}, 10, math.nan, 4, 1.5, _STATE, "patient", epsilon=0.5, delta=1e-4, within=False),
+        wire.decode_visit_reply,
+    ),
     (ReferenceRequest("local-only", "run"), wire.decode_reference_request),
     (ReferenceRequest("pooled"), wire.decode_reference_request),
     (ReferenceReply("a", "pooled", {"test/a": _SCORES, "union": _SCORES}, 2.0), wire.decode_reference_reply),
@@ -54,6 +60,7 @@ _MAY_BE_NONE = {
     JoinRequest: ("classes",),
     JoinReply: ("shares_images",),
     VisitRequest: ("classes",),
+    VisitReply: ("epsilon", "delta", "within"),
     ReferenceRequest: ("run",),
 }
 

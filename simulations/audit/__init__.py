@@ -1,0 +1,1 @@
+"""Attacks on a run's own configuration, and a page about what they found."""

@@ -19,6 +19,11 @@ def kept_state(state: PeftState, rotation: Rotation) -> dict[str, torch.Tensor]:
     return {f"{_GLOBAL}{name}": torch.tensor(values) for name, values in state.tensors().items()}
 
 
+def from_server(kept: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What of the store's tensors only repeats what the server sent."""
+    return {name: tensor for name, tensor in kept.items() if name.startswith(_GLOBAL)}
+
+
 def whole_state(
     request: VisitRequest, rotation: Rotation, contract: Contract, initial: PeftState, kept: Mapping[str, torch.Tensor]
 ) -> PeftState:

@@ -72,7 +72,8 @@ class Inbound:
         bound = self.factor * (float(kept[_REACH]) if last else reach()) * max(1, rounds)
         if distance > bound:
             raise ContractError(
-                f"the state moved by {distance:.3g} since this site's last visit, and training explains {bound:.3g}"
+                f"the state moved by {distance:.3g} since this site's last visit, and training explains {bound:.3g} "
+                f"(inbound-factor={self.factor:g})"
             )
 
     def remembered(

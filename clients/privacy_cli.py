@@ -171,6 +171,9 @@ def adopt(
     Everything that was spent keeps counting, for those who left and those who came alike; unit and delta stay. Other
     people's data need a ledger of their own instead.
     """
+    from fedmedpeft.privacy.ledger_identity import check_hash
+
+    check_hash(data_hash)
     found = _read(_file(ledger))
     typer.echo(
         f"The ledger is about {found.data_hash[:12]} and will be about {data_hash[:12]}. Epsilon {found.epsilon():.3f} "

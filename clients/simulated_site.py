@@ -26,7 +26,7 @@ from fedmedpeft.data.run_partition import partition_for
 from fedmedpeft.data.site_data import SiteData, load_site
 from fedmedpeft.exchange import PeftState, Refusal, SiteError
 from fedmedpeft.learner import Learner, build_learner, load_configured
-from fedmedpeft.privacy.options import site_privacy
+from fedmedpeft.privacy.options import check_named_sites, site_privacy
 from fedmedpeft.starting_state import load_start
 from fedmedpeft.tasks import build_task
 from fedmedpeft.tasks.reading import check_reading, text_reader
@@ -44,6 +44,7 @@ class SimulatedFederation:
         self.config = config
         self.source: Source = build_source(config.data)
         self.partition: PartitionManifest = partition_for(config, self.source, count)
+        check_named_sites(config, self.partition.sites)
         self.backbone: Backbone = load_configured(config)
         check_reading(config, self.source, self.backbone)
         self._texts = text_reader(config, self.backbone)

@@ -54,11 +54,18 @@ class SitePrivacy:
 
     @cached_property
     def options(self) -> DpOptions | None:
-        """How this site trains with privacy; None: it does not."""
+        """How this site trains with privacy; None: it does not.
+
+        Raises:
+            SiteError: ``auto`` cannot be decided, since the reference cannot be used.
+        """
         mode, options = self.settings.mode, self.settings.options
         if mode != "auto" or self.settings.out_of_domain:
             return None if mode == "off" else options
-        verdict = self.domain()
+        try:
+            verdict = self.domain()
+        except ConfigError as error:
+            raise SiteError(Refusal.CONFIGURATION, str(error)) from error
         _log.info("%s: privacy is %s: %s", self.data.site, "on" if verdict.foreign else "off", verdict.why)
         return options if verdict.foreign else None
 
@@ -73,12 +80,11 @@ class SitePrivacy:
         Raises:
             SiteError: a method, task or parameter whose per-record gradients cannot be bounded, or unusable settings.
         """
-        if self.options is None:
+        if not self.private:
             return
         try:
             refuse_private(learner)
-            self._units  # noqa: B018 - raises where the data has no such units
-        except (PrivacyError, ConfigError) as error:
+        except PrivacyError as error:
             raise SiteError(Refusal.PRIVACY, str(error)) from error
 
     def pay(self, run: str, round_: int) -> DpSgd | None:
@@ -95,7 +101,7 @@ class SitePrivacy:
             return None
         try:
             ledger = self._ledger(run, options)
-            plan = ledger.planned(run) or self._plan(ledger, run, options)
+            plan = self._plan(ledger, run, options)
             visit = Spending(plan.noise_multiplier, plan.sample_rate, self.config.local_steps)
             spent = ledger.spend(run, round_, visit, budget=options.epsilon)
         except BudgetExceeded as error:
@@ -130,7 +136,10 @@ class SitePrivacy:
         options = self.options
         assert options is not None
         split = self.data.train
-        return units_of(split, largest_unit(split) if options.unit == "auto" else options.unit)
+        try:
+            return units_of(split, largest_unit(split) if options.unit == "auto" else options.unit)
+        except ConfigError as error:
+            raise SiteError(Refusal.PRIVACY, str(error)) from error
 
     def _ledger(self, run: str, options: DpOptions) -> Ledger:
         return Ledger.open(
@@ -143,9 +152,19 @@ class SitePrivacy:
         )
 
     def _plan(self, ledger: Ledger, run: str, options: DpOptions) -> Spending:
-        """The noise of a whole run, fixed at its first visit: as little as the budget allows for all its rounds."""
+        """The noise of a whole run, fixed at its first visit: as little as the budget allows for all its rounds.
+
+        A ledger may outlive the run, and its name come again with another configuration: that is planned anew.
+        """
         rate, steps = min(1.0, self.config.batch_size / self._units.count), self.config.total_steps
-        noise = options.noise_multiplier or noise_for(
+        if options.noise_multiplier:
+            plan = Spending(options.noise_multiplier, rate, steps)
+            ledger.plan(run, plan)
+            return plan
+        found = ledger.planned(run, budget=options.epsilon)
+        if found and (found.sample_rate, found.steps) == (rate, steps):
+            return found
+        noise = noise_for(
             options.epsilon,
             ledger.delta,
             rate,
@@ -154,5 +173,5 @@ class SitePrivacy:
             accounting=options.accounting,
         )
         plan = Spending(noise, rate, steps)
-        ledger.plan(run, plan)
+        ledger.plan(run, plan, budget=options.epsilon)
         return plan

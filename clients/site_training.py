@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from clients.global_state import kept_state
+from clients.global_state import from_server, kept_state
 from clients.inbound import moved
 from clients.local_training import scores_of, train_stretch
+from clients.outgoing import noises_sites
 from clients.site_model import SiteModel
 from clients.site_store import SiteStore
 from fedmedpeft.config import RunConfig
@@ -18,7 +19,13 @@ from fedmedpeft.exchange import PeftState, Refusal, Scores, SiteError
 from fedmedpeft.training import FeatureCache, LocalTrainer, TrainingResult
 from fedmedpeft.training.private import DpSgd, PrivateTrainer
 
-_MOMENT, _PERSONAL, _OWN = "moment/", "personal/", "own/"
+_MOMENT, _PERSONAL, _OWN, _PRIVATE = "moment/", "personal/", "own/", "private"
+
+
+def carried(kept: dict[str, torch.Tensor], private: bool) -> dict[str, torch.Tensor]:
+    """What a visit may build on of what the site kept: a ``private`` one on nothing that was trained without noise, as
+    where the site's settings have changed during the run."""
+    return from_server(kept) if private and not kept.get(_PRIVATE) else kept
 
 
 @dataclass(frozen=True)
@@ -71,13 +78,20 @@ class SiteTraining:
         purpose, first = f"{self.data.site}/{round_}", (round_ - 1) * steps
         return train_stretch(trainer, self.data.train, steps, purpose, first)
 
-    def reach(self) -> float:
-        """How far one round moves the initial state; nothing of it is kept or sent."""
+    def reach(self, private: bool) -> float:
+        """How far one round moves the initial state; nothing of it is kept.
+
+        The server learns whether what it sent is within reach, and nobody pays for that: at a ``private`` site it is
+        how far steps of noise go.
+        """
         learner, initial = self.model.learner, self.model.initial
         rotation = learner.rotation
         self.enter(initial, {}, frozenset())
         with learner.taking_turns(rotation.draw(self.config.seed, 1, self.data.site) if rotation else ()):
-            self.train(self.trainer(0.0, None), 1, {})
+            if private:
+                PrivateTrainer(learner, self.config, dp=DpSgd(1.0, 1.0)).wander(self.config.local_steps)
+            else:
+                self.train(self.trainer(0.0, None), 1, {})
         return moved(learner.export(learner.manifest(without=self.config.personal_parts)), (initial,))
 
     def refuse_divergence(self) -> None:
@@ -85,7 +99,9 @@ class SiteTraining:
         learner = self.model.learner
         norm = learner.export(learner.manifest()).norm()
         if not norm <= self.config.max_norm:
-            raise SiteError(Refusal.TRAINING, f"training diverged (norm {norm:.3g}); lower learning-rate")
+            # The norm itself is of what the site has trained, before the noise that it may add to what leaves it.
+            told = "" if noises_sites(self.config) else f" (norm {norm:.3g})"
+            raise SiteError(Refusal.TRAINING, f"training diverged{told}; lower learning-rate")
         if not all(torch.isfinite(tensor).all() for tensor in learner.kept().values()):
             raise SiteError(Refusal.TRAINING, "training diverged (statistics are not finite); lower learning-rate")
 
@@ -122,4 +138,5 @@ class SiteTraining:
         moments = trainer.momentum() if self.config.keep_momentum else {}
         stays = {f"{_PERSONAL}{name}": tensor for name, tensor in personal.items()}
         stays |= {f"{_MOMENT}{name}": tensor for name, tensor in moments.items()}
+        stays[_PRIVATE] = torch.tensor(isinstance(trainer, PrivateTrainer))
         return stays | kept_state(received, learner.rotation)

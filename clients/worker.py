@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from clients.global_state import whole_state
@@ -20,7 +21,7 @@ from clients.run_classes import RunClasses
 from clients.site_model import Models, SiteModel
 from clients.site_privacy import SitePrivacy
 from clients.site_store import SiteStore
-from clients.site_training import SiteTraining
+from clients.site_training import SiteTraining, carried
 from fedmedpeft.config import RunConfig
 from fedmedpeft.data import DataError
 from fedmedpeft.data.site_data import SHARED_IMAGES, SiteData, Split
@@ -171,11 +172,12 @@ class SiteWorker:
             raise SiteError(Refusal.BACKBONE, "the run's backbone has another fingerprint than this site's")
         self.privacy.check(self.learner)
         began = time.perf_counter()
-        kept = self.store.load(request.run)
+        private = bool(self.privacy.private)
+        kept = carried(self.store.load(request.run), private)
         rotation = self.learner.rotation
         received = whole_state(request, rotation, self.contract, self.initial, kept)
         training = SiteTraining(self.config, self.data, self.model, self.store, self.features)
-        self._inbound.check(received, request.round, kept, training.reach)
+        self._inbound.check(received, request.round, kept, partial(training.reach, private))
         dp = None if request.last else self.privacy.pay(request.run, request.round)
         training.enter(received, kept, frozenset() if rotation.persist or request.last else rotation.resting(train))
         trainer = training.trainer(request.proximal, dp)
@@ -184,7 +186,7 @@ class SiteWorker:
         result, sent, within = None, None, None
         if request.last:
             own = training.personalise(request.run, kept)
-            before |= {} if self.privacy.private else own
+            before |= {} if private else own
         else:
             with self.learner.taking_turns(train):
                 result = training.train(trainer, request.round, kept)

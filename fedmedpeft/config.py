@@ -135,7 +135,7 @@ class RunConfig(BaseModel):
         "adaptive(...)",
     )
     inbound_factor: float = Field(
-        20.0,
+        5.0,
         ge=0,
         description="how much further than its own last update a site lets the server's state move in a round; "
         "0: any distance",

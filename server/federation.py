@@ -33,7 +33,7 @@ from server.records import ReferenceRecord, RoundRecord, SiteRecord
 from server.references import TRAINED, train_references
 from server.rounds import RoundLoop
 from server.run_directory import RunDirectory
-from server.strategies import build_strategy, check_rotation, fewest_sites, proximal_of
+from server.strategies import build_strategy, check_inbound, check_rotation, fewest_sites, proximal_of
 from server.summary import summarise
 from server.tables import summary_lines
 from server.visits import Visits
@@ -56,6 +56,8 @@ def run_federation(config: RunConfig, grid: Grid, say: Say) -> RunDirectory:
     if config.mode == "federated":
         check_rotation(strategy, rotation, config.strategy)
     level = check_client_privacy(config, strategy, rotation)
+    if config.mode == "federated":
+        check_inbound(strategy, config.inbound_factor, config.strategy)
     directory = RunDirectory.create(config)
     say(f"Run directory: {directory.path}")
     try:

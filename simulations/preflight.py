@@ -10,7 +10,7 @@ from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 from fedmedpeft.data import PartitionManifest, Source, build_source
 from fedmedpeft.data.run_partition import check_partition_name, partition_for
-from fedmedpeft.privacy.options import all_private, check_privacy, site_privacy
+from fedmedpeft.privacy.options import all_private, check_named_sites, check_privacy, site_privacy
 
 if TYPE_CHECKING:  # torch is only loaded where something is checked with it
     from fedmedpeft.methods import Rotation
@@ -44,6 +44,7 @@ def plan_federation(config: RunConfig) -> Federation:
     check_privacy(config)
     source = build_source(config.data)
     partition = partition_for(config, source, config.sites)
+    check_named_sites(config, partition.sites)
     planned = RunConfig.from_mapping(config.to_mapping() | {"sites": len(partition.sites)})
     return Federation(planned, source, partition)
 
@@ -134,7 +135,7 @@ def check_strategy(federation: Federation, rotation: Rotation) -> None:
         ConfigError: an unknown strategy or option, too few sites, or it needs what the method's rounds do not give.
     """
     from server.client_checks import check_client_privacy, check_sites
-    from server.strategies import build_strategy, check_rotation, fewest_sites
+    from server.strategies import build_strategy, check_inbound, check_rotation, fewest_sites
 
     config = federation.config
     strategy = build_strategy(config.strategy)
@@ -148,6 +149,7 @@ def check_strategy(federation: Federation, rotation: Rotation) -> None:
         )
     check_rotation(strategy, rotation, config.strategy)
     check_sites(check_client_privacy(config, strategy, rotation), federation.sites)
+    check_inbound(strategy, config.inbound_factor, config.strategy)
 
 
 def _check_device(device: str) -> None:

@@ -74,8 +74,8 @@ class Ledger:
             file.mend(found)
             if found.chain.entries:
                 ledger = cls(file, found, accounting, data_hash)
-                refuse_other_data(path, ledger.data_hash, data_hash)
                 refuse_other_terms(path, (ledger.unit, ledger.delta), (unit, delta))
+                refuse_other_data(path, ledger.data_hash, data_hash, units)
                 check_delta(ledger.delta, unit, units)
             else:
                 delta = 1 / (10 * max(units, 1)) if delta is None else delta
@@ -143,20 +143,23 @@ class Ledger:
         """Of everything that was spent, per ``unit``, at ``delta``."""
         return epsilon(self._history, self.delta, accounting or self.accounting)
 
-    def planned(self, run: str) -> Spending | None:
-        """What ``run`` last planned to spend in all of its rounds."""
+    def planned(self, run: str, *, budget: float | None = None) -> Spending | None:
+        """What ``run`` last planned to spend in all of its rounds; None where that was for another ``budget``."""
         plans = [entry for entry in self.entries if isinstance(entry, Planned) and entry.run == run]
-        return _spending(plans[-1]) if plans else None
+        return _spending(plans[-1]) if plans and plans[-1].budget == budget else None
 
-    def plan(self, run: str, spending: Spending) -> None:
+    def plan(self, run: str, spending: Spending, *, budget: float | None = None) -> None:
         """Note what ``run`` means to spend, so that it finds its noise again after a restart. Costs nothing.
+
+        Args:
+            budget: the epsilon that its noise was chosen for; None: the noise was given.
 
         Raises:
             LedgerError: it cannot be written.
         """
         with self._writing():
-            if self.planned(run) != spending:
-                self._append(Planned(time=_now(), version=__version__, run=run, **vars(spending)))
+            if self.planned(run, budget=budget) != spending:
+                self._append(Planned(time=_now(), version=__version__, run=run, budget=budget, **vars(spending)))
 
     def spend(self, run: str, round_: int, spending: Spending, *, budget: float) -> float:
         """Pay for steps that have not been trained yet; on the disk when this returns.

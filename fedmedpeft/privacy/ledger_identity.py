@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+from fedmedpeft.components import ConfigError
 from fedmedpeft.privacy.ledger_lines import LedgerError
 from fedmedpeft.privacy.units import Unit
 
@@ -25,18 +27,33 @@ def check_delta(delta: float, unit: Unit, units: int) -> None:
         )
 
 
-def refuse_other_data(path: Path, about: str, data_hash: str) -> None:
-    """Refuse ``data_hash`` unless the ledger is ``about`` it.
+def check_hash(data_hash: str) -> None:
+    """Refuse what can be no data set's hash, such as its first digits: a ledger about it would fit nothing.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not re.fullmatch(r"[0-9a-f]{64}", data_hash):
+        raise ConfigError(
+            f"--data-hash '{data_hash}' is no hash of a data set, which has 64 digits of 0-9 and a-f. Take it from "
+            "the refusal in the site's log."
+        )
+
+
+def refuse_other_data(path: Path, about: str, data_hash: str, units: int | None = None) -> None:
+    """Refuse ``data_hash``, a data set of so many ``units``, unless the ledger is ``about`` it.
 
     Raises:
         LedgerError: it is not; the message is the command that mends it.
     """
     if about != data_hash:
+        count = "" if units is None else f" --units {units}"
         raise LedgerError(
             f"The data set changed under its privacy ledger '{path}': it is about {about[:12]}, the data are "
             f"{data_hash[:12]}. If they are the same people's, what was spent must go on counting: `fedmedpeft privacy "
-            f"adopt '{path}' --data-hash {data_hash} --reason '...'`. If they are others', give them their own ledger.",
-            public="The site's data set is not the one that its privacy ledger is about.",
+            f"adopt '{path}' --data-hash {data_hash}{count} --reason '...'`. If they are others', give them their own "
+            "ledger.",
+            public="The site's data set is not the one that its privacy ledger is about; its log says how to adopt it.",
         )
 
 

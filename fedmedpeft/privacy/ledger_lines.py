@@ -84,6 +84,8 @@ class Planned(_Steps):
     """What a run means to spend in all of its rounds. Costs nothing."""
 
     kind: Literal["planned"] = "planned"
+    budget: float | None = None
+    """The epsilon that its noise was chosen for; None: the noise was given."""
 
 
 class Spent(_Steps):

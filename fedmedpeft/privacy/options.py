@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -151,6 +151,26 @@ def check_privacy(config: RunConfig) -> None:
             f"out-of-domain='{config.out_of_domain}' means nothing with privacy='{config.privacy}'. Set "
             "privacy='auto(...)', or leave it out."
         )
+
+
+def check_named_sites(config: RunConfig, sites: Sequence[str]) -> None:
+    """Refuse settings for a site that does not exist: the one that was meant would train without privacy.
+
+    Raises:
+        ConfigError: names it, and the nearest of ``sites``.
+    """
+    spec = parse_spec(config.privacy)
+    named = {name.strip(): "out-of-domain" for name in config.out_of_domain.split(",") if name.strip()}
+    if spec.name == "file":
+        path = str(spec.options["path"])
+        file = _read(Path(path).expanduser())
+        named |= dict.fromkeys((*file.out_of_domain, *file.sites), f"privacy file '{path}'")
+    for name, where in named.items():
+        if name not in sites:
+            raise ConfigError(
+                f"{where} has a setting for '{name}', which is no site.{suggest(name, sites)} The sites are: "
+                f"{', '.join(sites)}."
+            )
 
 
 def all_private(config: RunConfig) -> bool:

@@ -71,14 +71,17 @@ class UnitGradients:
 
     def _means(self, units: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """For each parameter the mean gradient [U, ...] of each unit's rows."""
-        rows, weights = torch.cat(list(units)), _averaging(units)
+        rows, sizes = torch.cat(list(units)), torch.tensor([len(rows) for rows in units])
         if len(units) == len(rows) <= self.physical_batch:
             return self._of_rows(rows)
+        owners = torch.repeat_interleave(torch.arange(len(units)), sizes)
         means = [parameter.new_zeros(len(units), *parameter.shape) for parameter in self.parameters.values()]
-        parts = zip(rows.split(self.physical_batch), weights.split(self.physical_batch, dim=1), strict=True)
-        for part, shares in parts:
+        for part, unit_of in zip(rows.split(self.physical_batch), owners.split(self.physical_batch), strict=True):
             for mean, each in zip(means, self._of_rows(part), strict=True):
-                mean.flatten(1).addmm_(shares.to(each), each.flatten(1))
+                # No product with a matrix of shares: its zeros times what is not finite would spoil the other units.
+                mean.index_add_(0, unit_of.to(mean.device), each)
+        for mean in means:
+            mean.div_(sizes.to(mean).view(-1, *[1] * (mean.ndim - 1)))
         return means
 
     def _of_rows(self, rows: torch.Tensor) -> list[torch.Tensor]:
@@ -126,10 +129,3 @@ def _physical_batches(units: Sequence[torch.Tensor], most: int) -> Iterator[list
         batch.append(rows)
     if batch:
         yield batch
-
-
-def _averaging(units: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Weights float64 [U, R] that turn what belongs to the R rows of all units into means over those of each unit."""
-    sizes = torch.tensor([len(rows) for rows in units], dtype=torch.float64)
-    unit_of = torch.repeat_interleave(torch.arange(len(units)), sizes.long())
-    return (torch.arange(len(units))[:, None] == unit_of) / sizes[:, None]

@@ -123,6 +123,14 @@ class PrivateTrainer(LocalTrainer):
             raise PrivacyError("training changed what is frozen: what was trained is not what was meant")
         return TrainingResult(math.nan, steps, time.perf_counter() - began)
 
+    def wander(self, steps: int) -> None:
+        """Take the first ``steps`` of a run on noise alone: how far private steps go, without a look at any record."""
+        parameters = [t.parameter for t in self.learner.trainables.values() if t.parameter.requires_grad]
+        for step in range(steps):
+            self._set_rates(step)
+            self._noise(parameters, [torch.zeros_like(parameter) for parameter in parameters], 1.0)
+            self.optimiser.step()
+
     def _noise(self, parameters: Collection[nn.Parameter], sums: Sequence[torch.Tensor], expected: float) -> None:
         """Set the gradients: ``sums`` and noise, over the number of units that a step is expected to have."""
         sizes = [parameter.numel() for parameter in parameters]

@@ -192,3 +192,12 @@ def test_adopt_asks_first(directory: Path) -> None:
     code, _, error = _privacy(*arguments, "--yes")
     assert code == 1
     assert "about that data set already" in error
+
+
+@pytest.mark.parametrize("data_hash", ["b2b2b2b2b2b2", "B2" * 32, ""])
+def test_a_part_of_a_hash_is_not_adopted(directory: Path, data_hash: str) -> None:
+    before = _basel(directory).read_bytes()
+    code, _, error = _privacy("adopt", str(_basel(directory)), "--data-hash", data_hash, "--reason", "x", "--yes")
+    assert code == 2
+    assert "64 digits" in error
+    assert _basel(directory).read_bytes() == before

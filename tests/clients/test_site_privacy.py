@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from clients.inbound import moved
 from clients.simulated_site import SimulatedFederation
+from clients.site_training import SiteTraining, carried
 from clients.worker import SiteWorker
+from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange import (
     ContractError,
@@ -245,3 +249,84 @@ def test_a_late_site_measures_a_crafted_state_from_the_start(config: RunConfig) 
     with pytest.raises(ContractError, match="moved by"):
         worker.visit(VisitRequest("run", 2, False, request.fingerprint, 0.0, state))
     assert worker.visit(request).state is not None
+
+
+def test_whether_a_state_is_within_reach_says_nothing_of_a_private_sites_records(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A site that comes late has nothing to compare with, and nobody has paid for a look at its records."""
+    worker = _federation(config, privacy="required(epsilon=8)").worker(0)
+    request = _request(worker, 2)
+    crafted = {part: vector + np.float32(1.0) for part, vector in request.state.vectors.items()}
+    monkeypatch.setattr(worker, "data", None, raising=True)
+    monkeypatch.setattr("clients.site_training.SiteTraining.train", _never)
+    monkeypatch.setattr("fedmedpeft.training.private.PrivateTrainer.train", _never)
+    with pytest.raises(ContractError, match="moved by"):
+        worker.visit(replace(request, state=type(request.state)(request.state.manifest_hash, crafted)))
+    assert not _ledger(config).exists()
+
+
+def _never(*_: object, **__: object) -> None:
+    raise AssertionError("trained on records")
+
+
+def test_noise_alone_reaches_about_as_far_as_private_steps(config: RunConfig) -> None:
+    worker = _federation(config, privacy="required(epsilon=2)").worker(0)
+    reply = _visit(worker)
+    trained = worker.learner.export(worker.contract.manifest)
+    assert reply.state is not None
+    training = SiteTraining(worker.config, worker.data, worker.model, worker.store, worker.features)
+    step = moved(trained, (worker.initial.only(trained.manifest),))
+    assert 0.3 * step < training.reach(private=True) < 3 * step
+
+
+def test_nothing_that_was_trained_without_privacy_is_in_a_private_update(config: RunConfig) -> None:
+    """Momentum and personal parts of earlier visits, where the site's settings change during a run."""
+    changes = {"method": "lora(rank=2, factors=ffa)+layernorm"}
+    public = _federation(config, **changes).worker(0)
+    _visit(public)
+    kept = public.store.load("run")
+    assert any(name.startswith("moment/") for name in kept)
+    assert any(name.startswith("personal/") for name in kept)
+    assert carried(kept, private=False) == kept
+    assert carried(kept, private=True) == {}
+    private = _federation(config, **changes, privacy="required(epsilon=8)").worker(0)
+    _visit(private, 2)
+    kept = private.store.load("run")
+    steps = {float(tensor) for name, tensor in kept.items() if name.endswith("/step")}
+    assert steps == {float(config.local_steps)}
+    assert carried(kept, private=True).keys() == kept.keys()
+
+
+def test_a_run_with_a_name_that_its_ledger_knows_is_planned_anew(config: RunConfig, tmp_path: Path) -> None:
+    """With the noise of the first one the budget would be gone before its end, or not be used."""
+    spent, noises = [], []
+    for number, (epsilon, rounds) in enumerate([(1, 2), (8, 2), (8, 3)]):
+        privacy = f"required(epsilon={epsilon}, ledger='{tmp_path / 'ledgers'}')"
+        runs_dir = str(Path(config.runs_dir) / str(number))
+        spent.append(_visit(_federation(config, privacy=privacy, rounds=rounds, runs_dir=runs_dir).worker(0)).epsilon)
+        ledger = Ledger.read(tmp_path / "ledgers" / "scanner-00.ledger.jsonl")
+        noises.append(ledger.history[-1].noise_multiplier)
+    assert noises[0] > noises[2] > noises[1]
+
+
+def test_what_cannot_decide_auto_is_a_fault_of_the_settings(config: RunConfig, tmp_path: Path) -> None:
+    federation = _federation(config, privacy=f"auto(reference='{tmp_path / 'nowhere.json'}')")
+    with pytest.raises(SiteError, match="cannot be read") as refused:
+        federation.worker(0).join(JoinRequest("run", send_state=False))
+    assert refused.value.code == Refusal.CONFIGURATION
+
+
+def test_a_setting_for_a_site_that_does_not_exist_stops_the_sites_too(config: RunConfig) -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'scanner-01'"):
+        _federation(config, privacy="auto", out_of_domain="scaner-01")
+
+
+def test_how_far_training_diverged_is_not_told_where_the_site_noises_its_update(config: RunConfig) -> None:
+    level = {"client_privacy": "fixed(clip=1, noise=1, noise_at=site, clip_at=site)", "weighting": "uniform"}
+    changes = {"inbound_factor": 0.0, "max_norm": 20.0, "head_learning_rate": 50.0, "learning_rate": 50.0}
+    with pytest.raises(SiteError) as refused:
+        _visit(_federation(config, **changes, **level).worker(0))
+    assert refused.value.reason == "training diverged; lower learning-rate"
+    with pytest.raises(SiteError, match=r"diverged \(norm \d"):
+        _visit(_federation(config, **changes).worker(0))

@@ -17,7 +17,7 @@ def config(**changes: str) -> RunConfig:
 
 
 def test_sites_that_would_refuse_the_noise() -> None:
-    with pytest.raises(ConfigError, match="inbound-factor=20"):
+    with pytest.raises(ConfigError, match="inbound-factor=5"):
         check_client_privacy(
             RunConfig(client_privacy="fixed", weighting="uniform"), build_strategy("fedavg"), Rotation()
         )

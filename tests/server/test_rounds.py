@@ -81,7 +81,9 @@ def test_with_too_few_usable_answers_the_state_stays(tmp_path: Path) -> None:
 
 
 def test_an_aggregate_that_breaks_the_contract_is_refused(tmp_path: Path) -> None:
-    config = script.run_config(tmp_path, strategy="fedavgm(lr=1000)", max_norm=1000.0, weighting="uniform")
+    config = script.run_config(
+        tmp_path, strategy="fedavgm(lr=1000)", max_norm=1000.0, weighting="uniform", inbound_factor=0.0
+    )
     sites = script.federation_of(config)
     with pytest.raises(FederationError, match="nothing was learned"):
         run(config, sites)

@@ -4,7 +4,8 @@ import pytest
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedAvgM, FedProx, Krum
 
 from fedmedpeft.components import ConfigError
-from server.strategies import STRATEGIES, build_strategy, fewest_sites, proximal_of
+from fedmedpeft.config import RunConfig
+from server.strategies import STRATEGIES, build_strategy, check_inbound, fewest_sites, proximal_of
 
 
 def test_options_arrive_in_flowers_strategy() -> None:
@@ -59,3 +60,27 @@ def test_only_fedprox_pulls_towards_the_global_state() -> None:
 )
 def test_robust_rules_know_how_many_sites_they_need(spec: str, fewest: int) -> None:
     assert fewest_sites(build_strategy(spec)) == fewest
+
+
+@pytest.mark.parametrize(
+    ("spec", "factor", "needed"),
+    [
+        ("fedavgm", 5.0, "10"),
+        ("fedavgm(lr=2.0)", 19.0, "20"),
+        ("fedadam(lr=0.1)", 5.0, "20"),
+        ("fedadagrad(lr=0.1)", 5.0, "20"),
+    ],
+)
+def test_what_moves_the_state_further_than_sites_let_it_is_refused_with_the_value_to_set(
+    spec: str, factor: float, needed: str
+) -> None:
+    strategy = build_strategy(spec)
+    with pytest.raises(ConfigError, match=rf"{spec.partition('(')[0]}.*Set inbound-factor={needed}:"):
+        check_inbound(strategy, factor, spec)
+    check_inbound(strategy, float(needed), spec)
+    check_inbound(strategy, 0.0, spec)
+
+
+@pytest.mark.parametrize("spec", ["fedavg", "fedprox", "fedadam", "fedyogi", "fedadagrad", "median", "krum"])
+def test_the_default_inbound_factor_is_enough_for_all_others(spec: str) -> None:
+    check_inbound(build_strategy(spec), RunConfig().inbound_factor, spec)

@@ -55,7 +55,8 @@ def test_one_site_alone_may_want_privacy(tiny_backbone: Path, tmp_path: Path) ->
     directory = run_in_process(config)
     summary = json.loads((directory / "summary.json").read_text())
     assert list(summary["privacy"]) == [site]
-    assert any("The other 2 trained without" in remark for remark in summary["remarks"])
+    others = ", ".join(sorted(set(summary["sites"]) - {site}))
+    assert f"Without differential privacy, so that their updates are not private: {others}." in summary["remarks"]
     assert set(summary["results"]["local-only"]["sites"]) == set(summary["sites"]) - {site}
     assert site not in summary["results"]["personalised"]["sites"]
     private = [bool(row["private"]) for row in _rows(directory, "sites.csv") if row["round"] == "1"]
@@ -110,6 +111,8 @@ def test_privacy_of_whole_sites(tiny_backbone: Path, tmp_path: Path, kind: str) 
         ({"client-privacy": "fixed", "inbound-factor": 0.0}, "weighting='samples'"),
         ({"client-privacy": "fixed", "weighting": "uniform"}, "inbound-factor"),
         ({"client-privacy": "fixd"}, "Did you mean 'fixed'"),
+        ({"privacy": "auto", "out-of-domain": "scaner-01"}, "'scaner-01', which is no site. Did you mean 'scanner-01'"),
+        ({"strategy": "fedavgm"}, "Set inbound-factor=10"),
     ],
 )
 def test_what_cannot_be_is_known_before_anything_starts(

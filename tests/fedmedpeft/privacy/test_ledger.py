@@ -125,6 +125,11 @@ def test_a_plan_costs_nothing_and_outlives_a_restart(path: Path) -> None:
     assert [type(entry) for entry in again.entries] == [Opened, Planned, Planned]
     again.plan("run", _ROUND)
     assert again.planned("run") == _ROUND
+    # The same name again, with another budget.
+    assert again.planned("run", budget=8.0) is None
+    again.plan("run", _ROUND, budget=8.0)
+    assert again.planned("run", budget=8.0) == _ROUND
+    assert again.planned("run", budget=3.0) is None
 
 
 @pytest.mark.parametrize("delta", [0.0, -1e-6, 1 / 500, 0.5, math.nan])
@@ -152,7 +157,7 @@ def test_a_data_set_without_units_is_refused(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "mend"),
     [
-        ({"data_hash": _OTHER_DATA}, rf"data set changed.*privacy adopt '.*' --data-hash {_OTHER_DATA} --reason"),
+        ({"data_hash": _OTHER_DATA}, rf"changed.*privacy adopt '.*' --data-hash {_OTHER_DATA} --units 500 --reason"),
         ({"unit": "image"}, "per patient, and this run would per image.*Set unit='patient'"),
         ({"delta": 1e-6}, r"has delta=1e-05, and this run asks for 1e-06.*Set delta=1e-05"),
     ],

@@ -6,7 +6,14 @@ import pytest
 
 from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
-from fedmedpeft.privacy.options import AutoOptions, DpOptions, all_private, check_privacy, site_privacy
+from fedmedpeft.privacy.options import (
+    AutoOptions,
+    DpOptions,
+    all_private,
+    check_named_sites,
+    check_privacy,
+    site_privacy,
+)
 
 
 def _config(**values: object) -> RunConfig:
@@ -89,3 +96,30 @@ def test_a_file_that_is_not_there() -> None:
 def test_a_tag_that_means_nothing(privacy: str) -> None:
     with pytest.raises(ConfigError, match="means nothing"):
         check_privacy(_config(privacy=privacy, out_of_domain="a"))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[sites]\nlisbn = 'required'", "'lisbn', which is no site. Did you mean 'lisbon'"),
+        ("out-of-domain = ['Lisbon']", "'Lisbon', which is no site. Did you mean 'lisbon'"),
+        ("[sites]\nlisbon = 'required'", ""),
+    ],
+)
+def test_a_setting_for_a_site_that_does_not_exist(text: str, says: str, tmp_path: Path) -> None:
+    """Its owner would believe that the site trains with privacy."""
+    file = tmp_path / "privacy.toml"
+    file.write_text(text)
+    config = _config(privacy=f"file(path='{file}')")
+    if not says:
+        check_named_sites(config, ("lisbon", "munich"))
+        return
+    with pytest.raises(ConfigError, match=says):
+        check_named_sites(config, ("lisbon", "munich"))
+
+
+def test_a_tag_of_a_site_that_does_not_exist() -> None:
+    config = _config(privacy="auto", out_of_domain="munich, porto")
+    with pytest.raises(ConfigError, match="out-of-domain has a setting for 'porto'"):
+        check_named_sites(config, ("lisbon", "munich"))
+    check_named_sites(_config(privacy="auto", out_of_domain="munich, "), ("lisbon", "munich"))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fedmedpeft.privacy.randomness import SeededRandomness
 from fedmedpeft.privacy.units import Units
-from fedmedpeft.training.per_unit import PoissonSampler, _physical_batches, clipped_sum
+from fedmedpeft.training.per_unit import PoissonSampler, UnitGradients, _physical_batches, clipped_sum
 
 _SHAPES = [(3, 4), (5,), (2, 2, 2)]
 
@@ -123,3 +123,19 @@ def test_units_are_not_torn_where_they_fit() -> None:
     batches = [[len(rows) for rows in batch] for batch in _physical_batches(units, 4)]
     assert batches == [[2, 2], [1], [5], [3], [2], [4]]
     assert list(_physical_batches([], 4)) == []
+
+
+@pytest.mark.parametrize("physical_batch", [2, 3, 64])
+def test_a_record_that_is_not_finite_costs_its_own_unit_alone(physical_batch: int) -> None:
+    """Else a patient with one such image could take all others out of the sum: more than the clip."""
+    weight = torch.nn.Parameter(torch.zeros(2))
+    gradients = torch.tensor([[0.3, 0.0], [0.1, 0.0], [math.inf, 0.0], [0.0, 0.2], [0.0, 0.4]])
+    chosen: list[torch.Tensor] = []
+
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        chosen.append(rows)
+        return weight.sum()
+
+    summed = UnitGradients(loss, lambda _: {"w": gradients[chosen[-1]]}, {"w": weight}, 1.0, physical_batch)
+    (found,) = summed.sum([torch.tensor([0, 1]), torch.tensor([2]), torch.tensor([3, 4])])
+    assert torch.allclose(found, torch.tensor([0.2, 0.3]))

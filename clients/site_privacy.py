@@ -74,18 +74,20 @@ class SitePrivacy:
         """What epsilon is per at this site; empty where it trains without privacy."""
         return self._units.kind if self.options else ""
 
-    def check(self, learner: Learner) -> None:
-        """Refuse what cannot be trained with privacy, where this site wants it.
+    def check(self, learner: Learner, run: str) -> None:
+        """Refuse what cannot be trained with privacy, or paid for, where this site wants it.
 
         Raises:
-            SiteError: a method, task or parameter whose per-record gradients cannot be bounded, or unusable settings.
+            SiteError: a method, task or parameter whose per-record gradients cannot be bounded, unusable settings, or
+                a ledger that cannot be used.
         """
-        if not self.private:
+        if not self.options:
             return
         try:
             refuse_private(learner)
         except PrivacyError as error:
             raise SiteError(Refusal.PRIVACY, str(error)) from error
+        self._ledger(run, self.options)
 
     def pay(self, run: str, round_: int) -> DpSgd | None:
         """Write a visit's training into the ledger, before it happens.
@@ -99,8 +101,8 @@ class SitePrivacy:
         options = self.options
         if options is None:
             return None
+        ledger = self._ledger(run, options)
         try:
-            ledger = self._ledger(run, options)
             plan = self._plan(ledger, run, options)
             visit = Spending(plan.noise_multiplier, plan.sample_rate, self.config.local_steps)
             spent = ledger.spend(run, round_, visit, budget=options.epsilon)
@@ -125,11 +127,8 @@ class SitePrivacy:
         options = self.options
         if options is None or not options.report:
             return None
-        try:
-            ledger = self._ledger(run, options)
-            return Spent(ledger.epsilon(options.accounting), ledger.delta)
-        except LedgerError as error:
-            raise SiteError(Refusal.PRIVACY, error.public) from error
+        ledger = self._ledger(run, options)
+        return Spent(ledger.epsilon(options.accounting), ledger.delta)
 
     @cached_property
     def _units(self) -> Units:
@@ -142,14 +141,18 @@ class SitePrivacy:
             raise SiteError(Refusal.PRIVACY, str(error)) from error
 
     def _ledger(self, run: str, options: DpOptions) -> Ledger:
-        return Ledger.open(
-            self.store.ledger(run, options.ledger),
-            data_hash=self.data.train_hash,
-            unit=self._units.kind,
-            delta=options.delta or None,
-            units=self._units.count,
-            accounting=options.accounting,
-        )
+        try:
+            return Ledger.open(
+                self.store.ledger(run, options.ledger),
+                data_hash=self.data.train_hash,
+                unit=self._units.kind,
+                delta=options.delta or None,
+                units=self._units.count,
+                accounting=options.accounting,
+            )
+        except LedgerError as error:
+            _log.warning("%s: %s", self.data.site, error)
+            raise SiteError(Refusal.PRIVACY, error.public) from error
 
     def _plan(self, ledger: Ledger, run: str, options: DpOptions) -> Spending:
         """The noise of a whole run, fixed at its first visit: as little as the budget allows for all its rounds.

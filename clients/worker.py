@@ -130,10 +130,11 @@ class SiteWorker:
         Raises:
             ContractError: classes that can be no run's.
             SiteError: classes that are not this site's, nothing to learn of them, or a method that cannot be trained
-                with the privacy that this site wants.
+                with the privacy that this site wants, or paid for.
         """
+        _check_run(request.run)
         self._enter_run(request.run, request.classes)
-        self.privacy.check(self.learner)
+        self.privacy.check(self.learner, request.run)
         try:
             self.learner.task.check(self.data.train)
         except DataError as error:
@@ -170,7 +171,7 @@ class SiteWorker:
         train = self._check(request)
         if request.fingerprint != self.learner.backbone.fingerprint:
             raise SiteError(Refusal.BACKBONE, "the run's backbone has another fingerprint than this site's")
-        self.privacy.check(self.learner)
+        self.privacy.check(self.learner, request.run)
         began = time.perf_counter()
         private = bool(self.privacy.private)
         kept = carried(self.store.load(request.run), private)

@@ -132,14 +132,21 @@ def test_a_durable_ledger_outlives_its_runs(config: RunConfig, tmp_path: Path) -
 
 
 def test_a_data_set_that_changed_under_its_ledger(config: RunConfig, tmp_path: Path) -> None:
+    """Known at joining: a run that cannot be paid for does not begin."""
     privacy = f"required(epsilon=8, ledger='{tmp_path / 'ledgers'}')"
     _visit(_federation(config, privacy=privacy).worker(0))
     other = _federation(config, privacy=privacy, partition_seed=1, runs_dir=str(tmp_path / "other")).worker(0)
     with pytest.raises(SiteError) as refused:
-        _visit(other)
+        other.join(JoinRequest("run", send_state=False))
     assert refused.value.code == Refusal.PRIVACY
     assert "data" in refused.value.reason
     assert str(tmp_path) not in refused.value.reason
+
+
+@pytest.mark.parametrize("run", ["../elsewhere", "", ".."])
+def test_a_run_whose_name_is_a_path_cannot_be_joined(config: RunConfig, run: str) -> None:
+    with pytest.raises(ContractError, match="plain name"):
+        _federation(config, privacy="required(epsilon=8)").worker(0).join(JoinRequest(run, send_state=False))
 
 
 def test_an_edited_ledger_is_refused(config: RunConfig) -> None:
@@ -174,7 +181,7 @@ def test_what_cannot_be_private_is_refused_at_joining(
 def test_a_delta_that_is_not_below_one_over_n(config: RunConfig) -> None:
     worker = _federation(config, privacy="required(epsilon=8, delta=0.5)").worker(0)
     with pytest.raises(SiteError) as refused:
-        _visit(worker)
+        worker.join(JoinRequest("run", send_state=False))
     assert refused.value.code == Refusal.PRIVACY
     assert "delta" in refused.value.reason
 
@@ -238,7 +245,7 @@ def test_a_crafted_state_is_refused_before_anything_is_paid(config: RunConfig) -
     state = type(request.state)(request.state.manifest_hash, crafted)
     with pytest.raises(ContractError, match="round 1"):
         worker.visit(VisitRequest("run", 1, False, request.fingerprint, 0.0, state))
-    assert not _ledger(config).exists()
+    assert Ledger.read(_ledger(config)).epsilon() == 0
 
 
 def test_a_late_site_measures_a_crafted_state_from_the_start(config: RunConfig) -> None:
@@ -263,7 +270,7 @@ def test_whether_a_state_is_within_reach_says_nothing_of_a_private_sites_records
     monkeypatch.setattr("fedmedpeft.training.private.PrivateTrainer.train", _never)
     with pytest.raises(ContractError, match="moved by"):
         worker.visit(replace(request, state=type(request.state)(request.state.manifest_hash, crafted)))
-    assert not _ledger(config).exists()
+    assert Ledger.read(_ledger(config)).epsilon() == 0
 
 
 def _never(*_: object, **__: object) -> None:

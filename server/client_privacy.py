@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,13 +61,16 @@ class ClientPrivacy:
         """What a site is asked to clip at (``VisitRequest.clip``); 0 where the server clips."""
         return self.clip if self.level.clip_at == "site" else 0.0
 
-    def vet(self, site: str, sent: PeftState, answer: PeftState, within: bool | None) -> None:
+    def ask(self, sites: Iterable[str]) -> None:
+        """Count a request to train. A site that adds noise itself has paid with its answer, which the server has seen
+        whether or not it is late, refused or used; so it counts as having paid."""
+        if self.level.noise_at == "site":
+            self._paid.update(tuple(sites))
+
+    def vet(self, sent: PeftState, answer: PeftState, within: bool | None) -> None:
         """Whether a site that clips has kept to it. Where the server clips, everything passes.
 
-        A site that adds noise itself has paid by now, whether or not its answer is used: the server has seen it.
-
         Args:
-            site: its name.
             sent: the state that the site was sent, or more.
             answer: what it gave back.
             within: what it says: its update was within the clip as it was.
@@ -80,7 +83,6 @@ class ClientPrivacy:
             return
         most = self.clip
         if self.level.noise_at == "site":
-            self._paid[site] += 1
             most += self.level.update_noise * self.clip * (math.sqrt(answer.manifest.numel()) + _FAR)
         slack = _ROUNDING * (answer.norm() + 2 * most)
         length = length_of(_difference(sent.only(answer.manifest), answer))

@@ -94,7 +94,7 @@ def _limits(summary: dict[str, Any]) -> str:
     points = [
         f"Each figure comes from one run with one seed and from the sites' own test {summary['unit']}.",
         "Test images come from the same sites as the training images: nothing is known of other hospitals or devices.",
-        _privacy(summary),
+        *_privacy(summary),
         "This is not a medical device. Nothing here was validated for clinical use.",
     ]
     if summary["synthetic"]:
@@ -104,19 +104,23 @@ def _limits(summary: dict[str, Any]) -> str:
     return "\n".join(f"- {point}" for point in points)
 
 
-def _privacy(summary: dict[str, Any]) -> str:
-    """The sentences about sites with privacy stand below the results."""
-    if not summary["privacy"] and summary["client_privacy"]:
-        return (
-            "The noise of client-privacy bounds what the global states say of any one site. It does not cover scores "
-            "on validation and test data, nor how many samples a site has."
+def _privacy(summary: dict[str, Any]) -> list[str]:
+    """What privacy bounds, and what not. The sentences about sites with privacy stand below the results."""
+    points, of_sites = [], summary["client_privacy"]
+    if summary["privacy"]:
+        points.append(
+            "Differential privacy bounds what the updates of the sites named above say of their training data. It does "
+            "not cover scores on validation and test data, nor how many samples a site has."
         )
-    if not summary["privacy"]:
-        return "The updates that sites sent carry information about their images. No differential privacy was applied."
-    return (
-        "Differential privacy bounds what the updates of the sites named above say of their training data. It does not "
-        "cover scores on validation and test data, nor how many samples a site has."
-    )
+    if of_sites:
+        losses = "" if of_sites["noise_at"] == "site" else " and training losses, which the server has in the clear"
+        points.append(
+            "The noise of client-privacy bounds what the global states say of any one site. It does not cover how many "
+            f"samples a site has, scores on validation and test data{losses}."
+        )
+    return points or [
+        "The updates that sites sent carry information about their images. No differential privacy was applied."
+    ]
 
 
 def _some(names: list[str]) -> str:

@@ -71,7 +71,7 @@ def summarise(
         "unit": task.unit,
         "remarks": [
             *_remarks(federation),
-            *privacy_sentences(privacy, len(federation.sites)),
+            *privacy_sentences(privacy, {site.name: site.private for site in federation.sites}),
             *of_sites_sentences(of_sites),
         ],
         "privacy": privacy,

@@ -73,6 +73,8 @@ class Visits:
     def _visit(self, sites: Sequence[Site], state: PeftState, round_: int, draws: Draws, *, last: bool) -> Visit:
         began = time.monotonic()
         portions = self._portions(sites, state, round_, draws, last=last)
+        if self.private and not last:
+            self.private.ask(portions)
         requests = {site.node: portions[site.name].request for site in sites}
         answers = self.courier.ask("final" if last else "rounds", wire.VISIT, requests, group=str(round_))
         records, vetted = [], {}
@@ -103,7 +105,7 @@ class Visits:
     def _vetted(self, answer: Answer, expected: Expected, state: PeftState) -> Vetted:
         vetted = vet_visit(answer, expected)
         if self.private and vetted.state is not None:
-            self.private.vet(expected.site, state, vetted.state, vetted.reply.within)
+            self.private.vet(state, vetted.state, vetted.reply.within)
         return vetted
 
     def _portions(

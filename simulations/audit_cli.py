@@ -79,7 +79,7 @@ def audit(
 ) -> None:
     os.environ["HF_HUB_OFFLINE"] = "0" if online else "1"
     from simulations.audit.opening import open_audit
-    from simulations.audit.report import write_report
+    from simulations.audit.report import make_place, write_report
     from simulations.preflight import check_components, plan_federation
     from simulations.settings import read_settings
 
@@ -97,9 +97,13 @@ def audit(
     federation = plan_federation(read_settings(file, assignments or (), given))
     check_components(federation)
     run = open_audit(federation, site, epsilon, cast(Literal["quick", "full"], effort), typer.echo, shadows or 0)
-    attacks = [getattr(import_module(module), name) for module, name in (ATTACKS[key] for key in attack or ATTACKS)]
+    place = make_place(out or Path("audits") / run.site)
+    attacks = [
+        getattr(import_module(module), name)
+        for module, name in (ATTACKS[key] for key in dict.fromkeys(attack or ATTACKS))
+    ]
     findings = [finding for function in attacks for finding in function(run)]
-    page = write_report(run, findings, (out or Path("audits") / run.site).absolute())
+    page = write_report(run, findings, place)
     for finding in findings:
         typer.echo(f"{finding.title}\n  {finding.summary}")
     typer.echo(f"Page: {page}")

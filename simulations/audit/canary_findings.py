@@ -88,7 +88,8 @@ def _summary(run: AuditRun, bounds: list[Shown]) -> str:
     best = max(shown.bound.epsilon for shown in private)
     return (
         f"The strongest attack shows that epsilon is at least {best:.2f}; the accountant promises at most "
-        f"{private[0].upper:.2f}. The truth lies between: nothing here contradicts the promise."
+        f"{private[0].upper:.2f} (both at delta {audited_delta(run.privacy):.2g}: the smaller delta, the larger "
+        "epsilon). The truth lies between: nothing here contradicts the promise."
     )
 
 

@@ -20,6 +20,7 @@ from simulations.audit.strip import strip
 Row = tuple[str | float | int, ...]
 
 COLUMNS = ("attack", "images in the step", "what was sent", "PSNR (dB)", "SSIM", "identified", "by chance")
+HELD = "images it holds"
 _WEIGHT, _BIAS = "head.weight", "head.bias"
 STEPS = {"quick": 50, "full": 300}
 """Of gradient descent, for one image."""
@@ -71,7 +72,7 @@ def curious_server(scene: Scene) -> Finding:
     for batch in (1, 8):
         if batch <= len(scene.rows):
             for sent in sent_kinds(scene):
-                scene.run.say(f"inversion: {batch} image(s), {sent}")
+                scene.run.say(f"inversion: {images_of(batch)}, {sent}")
                 found, figure = _attacked(attack, batch, sent)
                 rows += found
                 figures += figure
@@ -121,8 +122,8 @@ def _attacked(attack: CuriousAttack, batch: int, sent: Sent) -> tuple[list[Row],
             rows.append(table_row(name, batch, sent, mean_scores(scores), scene))
             shown += [images for _, images in rebuilt[:1] if images is not None]
     share = sum(attack.recognised(update, places) for places, update in updates) / len(updates)
-    rows.append(("images it holds", batch, sent, "-", "-", share, batch / len(scene.rows)))
-    caption = f"{batch} image(s), {sent}. Rows: originals, {', '.join(str(row[0]) for row in rows[:-1])}."
+    rows.append((HELD, batch, sent, "-", "-", share, batch / len(scene.rows)))
+    caption = f"{images_of(batch)}, {sent}. Rows: originals, {', '.join(str(row[0]) for row in rows[:-1])}."
     return rows, [Figure(caption, strip(shown))]
 
 
@@ -133,6 +134,15 @@ def _baselines(scene: Scene, batch: int) -> list[Row]:
         table_row(name, batch, "-", mean_scores([scored(scene, image, p) for p in repeats_of(scene, batch)]), scene)
         for name, image in blind.items()
     ]
+
+
+def images_of(batch: int) -> str:
+    """For a person who reads.
+
+    >>> images_of(1), images_of(8)
+    ('1 image', '8 images')
+    """
+    return f"{batch} image{'s' * (batch != 1)}"
 
 
 def repeats_of(scene: Scene, batch: int) -> list[torch.Tensor]:
@@ -151,9 +161,17 @@ def table_row(name: str, batch: int, sent: str, scores: ImageScores, scene: Scen
 
 
 def _summary(rows: list[Row]) -> str:
-    clear = [row for row in rows if row[1] == 1 and row[2] == "one gradient"]
-    best = max(clear, key=lambda row: float(row[5]))
+    clear, private = (_best(rows, sent) for sent in ("one gradient", "one gradient, private"))
+    assert clear is not None
+    held = " It rebuilds nothing: the server had the image." if clear[0] == HELD else ""
+    less = "" if private is None else f" With privacy: {float(private[5]):.0%}."
     return (
-        f"From the update of a step with one image, '{best[0]}' tells which image it was in {float(best[5]):.0%} of "
-        f"the cases (guessing: {float(best[6]):.0%})."
+        f"From the update of a step with one image, '{clear[0]}' tells which image it was in {float(clear[5]):.0%} of "
+        f"the cases (guessing: {float(clear[6]):.0%}).{held}{less}"
     )
+
+
+def _best(rows: list[Row], sent: Sent) -> Row | None:
+    """Of the attacks on one image those that recognise most; an attack that rebuilds comes before one that does not."""
+    told = [row for row in rows if row[1] == 1 and row[2] == sent]
+    return max(told, key=lambda row: (float(row[5]), row[0] != HELD), default=None)

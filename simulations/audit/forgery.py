@@ -8,7 +8,7 @@ import torch
 
 from simulations.audit.adapter_tap import AdapterTap, first_taps
 from simulations.audit.crafted import AdapterBins
-from simulations.audit.curious import Row, repeats_of, scored, table_row
+from simulations.audit.curious import Row, images_of, repeats_of, scored, table_row
 from simulations.audit.finding import Figure
 from simulations.audit.image_scores import mean_scores
 from simulations.audit.image_search import Search
@@ -72,6 +72,6 @@ def attacked(forgery: Forgery, bins: AdapterBins, state: Update, batch: int, sen
     scores = mean_scores([scored(scene, image, places) for image, places in zip(images, repeats, strict=True)])
     name, *rest = table_row("bins in an adapter", batch, sent, scores, scene)
     row = (name, batch, sent, round(sum(read) / len(read)), *rest[2:])
-    caption = f"Crafted adapter, {batch} image(s), {sent}. Above the originals, below what was rebuilt."
+    caption = f"Crafted adapter, {images_of(batch)}, {sent}. Above the originals, below what was rebuilt."
     shown = [torch.cat([scene.victims(places).images[:1] for places in repeats]), torch.cat(images)]
     return row, Figure(caption, strip(shown))

@@ -46,8 +46,7 @@ def check_of_crafted(forgery: Forgery) -> Finding:
         columns=COLUMNS,
         rows=tuple(rows),
         notes=(
-            f"A round may move the state by inbound-factor={inbound.factor:g} times what the site's own visit moves it "
-            f"({reach:.3g} here); round 1 must be the state that all sites start from.",
+            _bound(inbound.factor, reach),
             "What a state tells is of one gradient of one image, were the state let in.",
             "Several rounds within the bound add up: the check makes an attack slow and visible, and is no proof.",
         ),
@@ -84,12 +83,22 @@ def _verdict(forgery: Forgery, inbound: Inbound, reach: float, name: str, bins: 
     return (name, distance, inbound.factor * reach, *verdicts, *row[3:7])
 
 
+def _bound(factor: float, reach: float) -> str:
+    if not factor:
+        return "The check is off (inbound-factor=0): the site takes any state of the right shape."
+    return (
+        f"A round may move the state by inbound-factor={factor:g} times what the site's own visit moves it "
+        f"({reach:.3g} here); round 1 must be the state that all sites start from."
+    )
+
+
 def _checked_summary(rows: list[Row]) -> str:
-    first = all(row[3] == "refused" for row in rows)
     later = [row for row in rows if row[4] == "admitted"]
     tokens = max((int(row[5]) for row in later), default=0)
-    begin = "In round 1 the site refuses every crafted state" if first else "In round 1 the site's check is off"
+    told = f"{tokens} tokens of an image" if tokens else "nothing that this attack can use"
+    if any(row[3] == "admitted" for row in rows):
+        return f"The site's check is off: it lets a state in that tells {told}."
+    begin = "In round 1 the site refuses every crafted state"
     if not later:
         return f"{begin}, and in later rounds too."
-    told = f"{tokens} tokens of an image" if tokens else "nothing that this attack can use"
     return f"{begin}; in later rounds one is near enough to be let in that tells {told}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from simulations.audit.curious import Row
+from simulations.audit.curious import Row, images_of
 from simulations.audit.finding import Figure, Finding
 from simulations.audit.forgery import LOUD, QUIET, Forgery, attacked
 from simulations.audit.inbound_check import check_of_crafted
@@ -41,7 +41,7 @@ def _unchecked(forgery: Forgery) -> Finding:
     for batch in (1, 8):
         if batch <= len(scene.rows):
             for sent in _sent_kinds(scene):
-                scene.run.say(f"inversion: crafted adapter, {batch} image(s), {sent}")
+                scene.run.say(f"inversion: crafted adapter, {images_of(batch)}, {sent}")
                 bins = forgery.bins(batch, LOUD if sent == "one gradient, private" else QUIET)
                 row, figure = attacked(forgery, bins, bins.state(), batch, sent)
                 rows.append(row)
@@ -49,8 +49,8 @@ def _unchecked(forgery: Forgery) -> Finding:
     return Finding(
         title="Rebuilding images with a state of the server's own making",
         summary=(
-            "A server that may send any adapter reads patches of a site's images out of its update"
-            f" ({rows[0][3]} of {forgery.tokens.shape[1]} tokens of one image)."
+            f"From the update of a step with one image, a server that may send any adapter reads {rows[0][3]} of the "
+            f"image's {forgery.tokens.shape[1]} tokens (a token is a patch of the image; one stands for all of it)."
         ),
         columns=COLUMNS,
         rows=tuple(rows),

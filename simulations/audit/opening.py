@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from clients.simulated_site import SimulatedFederation
 from fedmedpeft.components import ConfigError, suggest
-from fedmedpeft.config import OFF, RunConfig
+from fedmedpeft.config import RunConfig
 from fedmedpeft.data import PartitionManifest
 from fedmedpeft.data.site_data import SiteData
 from fedmedpeft.learner import Learner
@@ -35,9 +35,8 @@ def open_audit(
         effort, say, shadows: as in :class:`AuditRun`.
 
     Raises:
-        ConfigError: no such site, or unusable settings.
+        ConfigError: no such site, or unusable settings: the site wants privacy, and the method or task cannot have it.
         DataError: its data cannot be read.
-        PrivacyError: the run wants privacy, and its method or task cannot have it.
     """
     config = federation.config
     name = _site(federation.partition, site)
@@ -82,8 +81,8 @@ def _privacy(
     try:
         refuse_private(learner)
     except PrivacyError as error:
-        if config.privacy != OFF:
-            raise
+        if settings.options is not None:
+            raise ConfigError(f"privacy='{config.privacy}': {error}") from None
         return None, (f"No training with privacy to compare with: {error}",)
     notes = {
         "off": ("The run is configured without privacy; training with privacy is shown for comparison.",),

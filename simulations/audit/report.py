@@ -9,17 +9,37 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import jinja2
 
 from fedmedpeft import __version__
 from fedmedpeft.atomic_file import write_atomically
+from fedmedpeft.components import ConfigError
 from simulations.audit.audited import AuditRun
 from simulations.audit.finding import Finding
 
 PAGE, NUMBERS = "audit.html", "audit.json"
 _OWNER_ONLY = 0o600
+
+
+def make_place(out: Path) -> Path:
+    """The directory of a report, made before hours are spent on what goes into it; its absolute path.
+
+    Raises:
+        ConfigError: it cannot be made or written.
+    """
+    place = out.expanduser().absolute()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"--out '{place}' cannot be written ({error.strerror}). Name a directory that this user may write."
+        ) from None
+    return place
 
 
 def write_report(run: AuditRun, findings: Sequence[Finding], out: Path) -> Path:

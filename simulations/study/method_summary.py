@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from fedmedpeft.components import parse_composition
 from simulations.study.plan import Plan, Size
 from simulations.study.results import RunRow
+from simulations.study.run_privacy import RunPrivacy
 from simulations.study.statistics import Interval, Slope, interval, pareto_front, slope_per_decade
 
 
@@ -28,6 +29,8 @@ class MethodSummary:
     seconds_per_round: float
     failed: int
     """Runs, those of the search included."""
+    privacy: RunPrivacy = field(default_factory=RunPrivacy)
+    """The worst of the seeds."""
     on_front: bool = False
 
     @property
@@ -102,6 +105,7 @@ def _method(size: Size, method: str, rows: Sequence[RunRow]) -> MethodSummary:
         personalised=interval([row.personalised.mean for row in counted]),
         seconds_per_round=interval([row.seconds_per_round for row in counted]).mean,
         failed=sum(row.status == "failed" for row in rows),
+        privacy=RunPrivacy.over([row.privacy for row in counted]),
     )
 
 

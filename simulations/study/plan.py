@@ -144,6 +144,9 @@ def _config(
         "references": "none",
         "learning-rate-scale": scale,
     }
+    if kind != "federated":
+        # Nothing of it leaves a site; it is what privacy is compared with.
+        settings |= {"privacy": "off", "client-privacy": "off", "out-of-domain": ""}
     if study.partition_seeds == "per-seed":
         settings["partition-seed"] = seed
     try:

@@ -14,6 +14,7 @@ from fedmedpeft.tasks import Task
 from simulations.study.cell import Cell
 from simulations.study.cell_directory import CellDirectory
 from simulations.study.plan import Choices, Plan
+from simulations.study.run_privacy import RunPrivacy
 from simulations.study.search import final_validation
 
 Status = Literal["completed", "failed", "not run"]
@@ -47,6 +48,7 @@ class RunRow:
     bytes_down: float = math.nan
     total_bytes: float = math.nan
     seconds_per_round: float = math.nan
+    privacy: RunPrivacy = field(default_factory=RunPrivacy)
 
 
 def read_runs(plan: Plan, out: Path, chosen: Choices) -> list[RunRow]:
@@ -84,6 +86,7 @@ def run_columns(row: RunRow, plan: Plan) -> dict[str, Any]:
         **{f"test_{metric}": row.test.others.get(metric, math.nan) for metric in plan.task.secondary},
         f"personalised_test_{primary}": row.personalised.mean,
         f"worst_personalised_test_{primary}": row.personalised.worst,
+        **row.privacy.columns(),
         "seconds": row.seconds,
         "seconds_per_round": row.seconds_per_round,
         "run": f"runs/{row.run.name}" if row.status == "completed" else "",
@@ -126,6 +129,7 @@ def _row(directory: CellDirectory, chosen: bool, task: Task) -> RunRow:
         bytes_down=down,
         total_bytes=traffic.get("up_bytes", math.nan) + traffic.get("down_bytes", math.nan),
         seconds_per_round=_seconds_per_round(directory.run),
+        privacy=RunPrivacy.of(summary),
     )
 
 

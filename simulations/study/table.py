@@ -77,23 +77,26 @@ def _kept_at_sites(configs: Mapping[str, RunConfig]) -> dict[str, list[str]]:
 
 def _table(plan: Plan, summary: PartitionSummary) -> Iterator[str]:
     personalised = any(method.personalised.n for method in summary.methods)
+    private = any(str(method.privacy) for method in summary.methods)
     names = ["method", "n", "parameters", "bytes", "mean", "worst site"]
     names += ["personalised"] if personalised else []
+    names += ["epsilon"] if private else []
     names += ["s / round", "scale"]
     yield _line(names)
     yield _line(["---", *["---:"] * (len(names) - 1)])
     for method in summary.methods:
-        yield _line(_method_cells(plan, method, personalised))
+        yield _line(_method_cells(plan, method, personalised, private))
     for reference in summary.references.values():
         filler = [_NONE] * (len(names) - 6)
         yield _line([f"*{reference.kind}*", str(reference.mean.n), _NONE, _NONE, *_scores(reference), *filler])
 
 
-def _method_cells(plan: Plan, method: MethodSummary, personalised: bool) -> list[str]:
+def _method_cells(plan: Plan, method: MethodSummary, personalised: bool, private: bool) -> list[str]:
     size = method.size
     cells = [f"`{method.method}`", str(method.mean.n), f"{size.method_parameters:,} + {size.head_parameters:,}"]
     cells += [_NONE if math.isnan(method.bytes_up) else f"{method.bytes_up:,.0f}", *_scores(method)]
     cells += [_score(method.personalised)] if personalised else []
+    cells += [str(method.privacy) or _NONE] if private else []
     cells += [_NONE if math.isnan(method.seconds_per_round) else f"{method.seconds_per_round:.1f}"]
     grid = plan.study.learning_rate_scales
     edge = " (edge)" if len(grid) > 2 and method.scale in (min(grid), max(grid)) else ""
@@ -124,13 +127,15 @@ def _findings(plan: Plan, summary: PartitionSummary) -> Iterator[str]:
     if alone and alone.mean.n:
         below = [f"`{method.method}` (by {gap:.3f})" for method, gap in summary.below_local_only()]
         yield f"- Below training alone (local-only): {', '.join(below) or 'none'}."
-    if any("(edge)" in _method_cells(plan, method, False)[-1] for method in summary.methods):
+    if any("(edge)" in _method_cells(plan, method, False, False)[-1] for method in summary.methods):
         yield "- `(edge)`: the best scale is the grid's smallest or largest; a wider grid might find a better one."
     yield f"- {_slope(plan, summary.slope(with_full=True), 'over all methods')}"
     if any(method.has_full_fine_tuning and method.mean.n for method in summary.methods):
         yield f"- {_slope(plan, summary.slope(with_full=False), 'without full fine-tuning')}"
     if summary.references and plan.study.references:
         yield f"- References are trained with `{plan.study.references}`, for as many images as the federation sees."
+    if any(str(method.privacy) for method in summary.methods):
+        yield "- `epsilon`: the largest of any site and seed, of one run alone. References are trained without privacy."
 
 
 def _slope(plan: Plan, slope: Slope, over: str) -> str:

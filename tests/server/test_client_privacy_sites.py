@@ -34,31 +34,31 @@ def test_an_honest_site_passes_whatever_float32_makes_of_it(spec: str, size: flo
     for seed, move in enumerate(updates(scale, 20)):
         trained = state_from(dense(start) + move)
         sent = protect(private.level, private.asked_clip, start.vectors, trained.vectors, SeededRandomness(seed))
-        private.vet("site-0", start, PeftState(MANIFEST, sent[0]), sent[1])
+        private.vet(start, PeftState(MANIFEST, sent[0]), sent[1])
 
 
 @pytest.mark.parametrize(("spec", "length"), [(AT_SITE, 0.501), (NOISED_AT_SITE, 10.0)])
 def test_a_site_that_did_not_clip_is_left_out(spec: str, length: float) -> None:
     too_long = state_from(np.full(17, length / math.sqrt(17)))
     with pytest.raises(Quarantined, match="was to be clipped"):
-        privacy(spec).vet("site-0", ZERO, too_long, None)
-    privacy("fixed(clip=0.5)").vet("site-0", ZERO, too_long, None)
+        privacy(spec).vet(ZERO, too_long, None)
+    privacy("fixed(clip=0.5)").vet(ZERO, too_long, None)
 
 
 def test_a_site_is_judged_by_what_it_sent_alone() -> None:
     part = MANIFEST.only({"head.bias"})
-    privacy(AT_SITE).vet("site-0", state_from(np.full(17, 100.0)), state_from(np.full(17, 100.1)).only(part), None)
+    privacy(AT_SITE).vet(state_from(np.full(17, 100.0)), state_from(np.full(17, 100.1)).only(part), None)
 
 
 def test_an_adaptive_clip_needs_to_be_told_and_is_not_lied_to() -> None:
     private = privacy("adaptive(clip=0.5, clip_at='site')")
     short, full = (state_from(np.full(17, length / math.sqrt(17))) for length in (0.4, 0.5))
     with pytest.raises(Quarantined, match="does not say"):
-        private.vet("site-0", ZERO, short, None)
+        private.vet(ZERO, short, None)
     with pytest.raises(Quarantined, match="shorter than the clip"):
-        private.vet("site-0", ZERO, short, False)
-    private.vet("site-0", ZERO, short, True)
-    private.vet("site-0", ZERO, full, False)
+        private.vet(ZERO, short, False)
+    private.vet(ZERO, short, True)
+    private.vet(ZERO, full, False)
 
 
 def test_what_is_asked_of_sites() -> None:
@@ -83,18 +83,16 @@ def test_noise_of_the_sites_adds_up_in_the_mean() -> None:
             private.level, private.asked_clip, start.vectors, start.vectors, SeededRandomness(index)
         )
         answers[f"site-{index}"] = PeftState(manifest, values)
-        private.vet(f"site-{index}", start, answers[f"site-{index}"], within)
+        private.vet(start, answers[f"site-{index}"], within)
     moved = private.mean(1, start, answers, dict.fromkeys(answers))
     assert moved.vectors["head"].std() == pytest.approx(0.5 / math.sqrt(4), rel=0.03)
     assert private.rounds[0].noise == pytest.approx(0.25)
 
 
-def test_a_site_that_adds_the_noise_pays_for_what_the_server_has_seen_used_or_not() -> None:
+def test_a_site_that_adds_the_noise_pays_for_what_the_server_may_have_seen_used_or_not() -> None:
     private, answers = privacy(NOISED_AT_SITE), answers_of(ZERO, updates(0.1, 2))
-    for site, answer in answers.items():
-        private.vet(site, ZERO, answer, None)
-    with pytest.raises(Quarantined):
-        private.vet("site-1", ZERO, state_from(np.full(17, 100.0)), None)
+    private.ask(answers)
+    private.ask(["site-1"])
     assert private.state()["paid"] == {"site-0": 1, "site-1": 2}
     mean_of(private, ZERO, answers)
     assert private.state()["paid"] == {"site-0": 1, "site-1": 2}
@@ -102,5 +100,6 @@ def test_a_site_that_adds_the_noise_pays_for_what_the_server_has_seen_used_or_no
 
 def test_where_the_server_adds_it_only_what_is_used_is_paid_for() -> None:
     private = privacy(AT_SITE)
-    private.vet("site-0", ZERO, ZERO, None)
+    private.ask(["site-0"])
+    private.vet(ZERO, ZERO, None)
     assert private.state()["paid"] == {}

@@ -53,6 +53,12 @@ def test_says_what_privacy_covers(summary: dict[str, Any]) -> None:
     card = model_card("run", summary, "f" * 64)
     assert "No differential privacy" not in card
     assert "does not cover scores on validation and test data" in card
+    summary["client_privacy"] = {"noise_at": "server"}
+    both = model_card("run", summary, "f" * 64)
+    assert "of the sites named above" in both
+    assert "training losses, which the server has in the clear" in both
+    summary["client_privacy"] = {"noise_at": "site"}
+    assert "training losses" not in model_card("run", summary, "f" * 64)
 
 
 def test_says_what_it_is_and_what_it_does_not_know(summary: dict[str, Any]) -> None:

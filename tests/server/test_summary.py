@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,18 +57,28 @@ def test_where_more_samples_are_harder_a_model_is_not_scored_on_all_of_them(
 
 def test_privacy_of_each_site(config: RunConfig, federation: Federation) -> None:
     spent = {"site-1": SiteRecord(3, "site-1", "evaluated", private="image", epsilon=7.5, delta=1e-3)}
-    summary = summarise(config, federation, [], TESTS, {}, spent)
+    joined = [replace(site, private="image" if site.name == "site-1" else "") for site in federation.sites]
+    summary = summarise(config, replace(federation, sites=tuple(joined)), [], TESTS, {}, spent)
     assert summary["privacy"] == {"site-1": {"unit": "image", "epsilon": 7.5, "delta": 1e-3}}
     assert any("site-1: epsilon 7.5 per image at delta 0.001" in remark for remark in summary["remarks"])
-    assert any("other 1 trained without" in remark for remark in summary["remarks"])
+    assert "Without differential privacy, so that their updates are not private: site-0." in summary["remarks"]
     assert not summarise(config, federation, [], TESTS, {}, {})["privacy"]
 
 
 def test_an_epsilon_that_a_site_keeps_to_itself(config: RunConfig, federation: Federation) -> None:
     spent = {name: SiteRecord(3, name, "evaluated", private="patient") for name in ("site-0", "site-1")}
+    federation = replace(federation, sites=tuple(replace(site, private="patient") for site in federation.sites))
     remarks = summarise(config, federation, [], TESTS, {}, spent)["remarks"]
     assert sum("per patient, with an epsilon that the site keeps to itself" in remark for remark in remarks) == 2
-    assert not any("trained without" in remark for remark in remarks)
+    assert not any("Without differential" in remark for remark in remarks)
+
+
+def test_a_private_site_that_was_never_heard_is_not_called_public(config: RunConfig, federation: Federation) -> None:
+    federation = replace(federation, sites=tuple(replace(site, private="patient") for site in federation.sites))
+    spent = {"site-0": SiteRecord(3, "site-0", "evaluated", private="patient", epsilon=2.0, delta=1e-4)}
+    remarks = summarise(config, federation, [], TESTS, {}, spent)["remarks"]
+    assert "Differential privacy at site-1: it gave no answer that counts, and no epsilon." in remarks
+    assert not any("Without differential" in remark for remark in remarks)
 
 
 def test_bytes_against_full_fine_tuning(config: RunConfig, federation: Federation) -> None:

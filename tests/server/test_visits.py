@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from fedmedpeft.adapter_file import read_adapter
 from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange import PeftState
+from fedmedpeft.exchange import flower as wire
 from server.federation import run_federation
 from simulations.local_grid import LocalGrid
 from tests.server import scripted_sites as script
@@ -222,3 +224,22 @@ def test_a_round_without_enough_answers_changes_nothing_that_must_be_sent(tmp_pa
     final = moves(run(config, sites), sites[11].initial)
     assert final["blocks.0"] == 0
     assert [visit.sends for visit in sites[11].visits] == ["", "", "blocks.1", "blocks.2"]
+
+
+def test_a_site_that_noises_its_update_pays_for_every_round_in_which_it_is_asked(tmp_path: Path) -> None:
+    """Its update was on the way, whatever the rest of its answer was worth."""
+
+    def without_scores(message: Message, reply: Any) -> Message:
+        return Message(wire.encode(replace(reply, before={})), reply_to=message)
+
+    kind = "fixed(clip=1000.0, noise=2.0, clip_at=site, noise_at=site)"
+    config = script.run_config(tmp_path, client_privacy=kind, weighting="uniform", inbound_factor=0.0, rounds=2)
+    sites = script.federation_of(config)
+    sites[12].twists[1] = without_scores
+    run(config, sites)
+    said = json.loads((tmp_path / "runs" / "run" / "summary.json").read_text())["client_privacy"]
+    outcomes = {
+        row["outcome"] for row in rows(config, "sites.csv") if (row["round"], row["site"]) == ("1", sites[12].name)
+    }
+    assert outcomes != {"accepted"}
+    assert {site["rounds"] for site in said["sites"].values()} == {2}

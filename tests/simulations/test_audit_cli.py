@@ -40,6 +40,18 @@ def test_a_broken_promise_is_an_exit_code(tiny_backbone: Path, tmp_path: Path, m
     assert (tmp_path / "audit.html").is_file()
 
 
+def test_an_attack_asked_for_twice_is_made_once_and_the_place_is_tried_first(
+    tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    monkeypatch.setattr(canary_findings, "audit_canaries", lambda run: made.append(run) or [])
+    (tmp_path / "file").write_text("")
+    refused = _audit(tiny_backbone, tmp_path / "file" / "page", "--attack", "canaries")
+    assert (refused.exit_code, made) == (2, [])  # type: ignore[attr-defined]
+    _audit(tiny_backbone, tmp_path / "a", "--attack", "canaries", "--attack", "canaries")
+    assert len(made) == 1
+
+
 def test_a_bad_site_is_one_line(tiny_backbone: Path, tmp_path: Path) -> None:
     result = _audit(tiny_backbone, tmp_path, "--site", "nowhere")
     assert result.exit_code == 2  # type: ignore[attr-defined]

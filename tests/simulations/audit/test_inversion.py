@@ -63,6 +63,25 @@ def test_a_server_with_the_images_tells_the_victim_and_privacy_hides_it(
     assert column(found, "by chance", c0="images it holds", c2="one gradient") == [0.05, 0.4]
 
 
+def test_the_sentence_says_what_privacy_changes_and_what_rebuilds_nothing(
+    audited: tuple[AuditRun, list[Finding]],
+) -> None:
+    found = audited[1][0]
+    best = max(column(found, "identified", c1=1, c2="one gradient, private"))  # type: ignore[type-var]
+    assert f"With privacy: {best:.0%}." in found.summary
+    assert ("rebuilds nothing" in found.summary) == ("'images it holds' tells" in found.summary)
+    assert {figure.caption.split(",")[0] for figure in found.figures} == {"1 image", "8 images"}
+
+
+def test_a_check_that_is_off_is_called_off(tiny_backbone: Path) -> None:
+    run = small(audit_run(tiny_backbone, method=ADAPTERS, **{"inbound-factor": 0.0}))
+    forged = Forgery.of(Scene.of(run))
+    assert forged is not None
+    found = check_of_crafted(forged)
+    assert found.summary.startswith("The site's check is off: it lets a state in that tells")
+    assert "inbound-factor=0)" in found.notes[0]
+
+
 def test_every_kind_of_update_is_attacked_and_blind_guesses_stand_beside(
     audited: tuple[AuditRun, list[Finding]],
 ) -> None:

@@ -6,7 +6,6 @@ import pytest
 
 from fedmedpeft.components import ConfigError
 from fedmedpeft.privacy.accountant import Spending, epsilon
-from fedmedpeft.training.private import PrivacyError
 from simulations.audit.audited import AuditRun, as_configured
 from simulations.audit.opening import open_audit
 from simulations.preflight import plan_federation
@@ -63,8 +62,18 @@ def test_what_cannot_be_private(tiny_resnet: Path) -> None:
     run = _open(tiny_resnet, **changes)
     assert run.privacy is None
     assert "batchnorm" in run.notes[0]
-    with pytest.raises(PrivacyError, match="batchnorm"):
-        _open(tiny_resnet, **changes, privacy="required()")
+    for privacy in ("required()", "auto()"):
+        with pytest.raises(ConfigError, match="batchnorm"):
+            _open(tiny_resnet, **changes, privacy=privacy)
+
+
+def test_a_site_without_privacy_in_a_file_that_has_some(tiny_resnet: Path, tmp_path: Path) -> None:
+    file = tmp_path / "privacy.toml"
+    file.write_text('default = "off"\n[sites]\nscanner-01 = "required(epsilon=3)"\n')
+    changes = {"method": "batchnorm", "privacy": f"file(path='{file}')"}
+    assert _open(tiny_resnet, "scanner-00", **changes).privacy is None
+    with pytest.raises(ConfigError, match="batchnorm"):
+        _open(tiny_resnet, "scanner-01", **changes)
 
 
 def test_a_fresh_learner_is_where_the_run_starts(tiny_backbone: Path) -> None:

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from fedmedpeft.components import ConfigError
 from simulations.audit.finding import Figure, Finding
-from simulations.audit.report import cell, write_report
+from simulations.audit.report import cell, make_place, write_report
 from tests.simulations.audit.runs import audit_run
 
 PNG = b"\x89PNG\r\n\x1a\nnot much of a picture"
@@ -87,6 +88,14 @@ def test_numbers_without_pictures(written: Path) -> None:
     assert found["audited"]["with privacy"].startswith("epsilon 7.99 per record")
     assert found["config"]["method"] == "head"
     assert found["notes"] == ["of the run"]
+
+
+def test_a_place_that_cannot_be_written_is_known_before_the_attacks(tmp_path: Path) -> None:
+    assert make_place(tmp_path / "a" / "b") == tmp_path / "a" / "b"
+    assert not list((tmp_path / "a" / "b").iterdir())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"--out '.*file.page' cannot be written"):
+        make_place(tmp_path / "file" / "page")
 
 
 def test_a_broken_promise_is_red(tiny_backbone: Path, tmp_path: Path) -> None:

@@ -71,7 +71,10 @@ def write_run(directory: CellDirectory, validation: float, test: float) -> None:
     results = {cell.kind: own}
     if cell.kind == "federated":
         results["personalised"] = own | {"mean": test + 0.05}
-    summary = {"results": results, "traffic": {"up_bytes": 40, "down_bytes": 2}, "synthetic": True}
+    summary: dict[str, Any] = {"results": results, "traffic": {"up_bytes": 40, "down_bytes": 2}, "synthetic": True}
+    summary |= {"sites": {"a": {}, "b": {}}, "privacy": {}, "client_privacy": {}}
+    if cell.config.privacy != "off":
+        summary["privacy"] = {"a": {"unit": "patient", "epsilon": 2.0 + cell.seed, "delta": 1e-4}}
     (run / "summary.json").write_text(json.dumps(summary))
 
 

@@ -113,6 +113,30 @@ def test_the_summary_of_the_methods(plan: Plan, done: Path) -> None:
     assert without.value == pytest.approx(10 / (math.log10(228) - math.log10(68)))
 
 
+def test_privacy_is_a_column_where_there_is_some(plan: Plan, done: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+    assert "epsilon" not in (done / "table.md").read_text()
+    some = {"layernorm": {"privacy": "auto(epsilon=4)", "out-of-domain": "scanner-00"}}
+    private = make_plan(study(tiny_backbone, references="layernorm", overrides=some))
+    rows = _report(private, tmp_path, FakeExecutor(tmp_path, _scores))
+    told = {(row["kind"], row["method"], row["seed"], row["epsilon"], row["epsilon_per"]) for row in rows}
+    assert {("federated", "layernorm", "1", "3", "patient"), ("federated", "head", "1", "", "")} <= told
+    assert {row["epsilon"] for row in rows if row["kind"] != "federated"} == {""}
+    lines = [line for line in (tmp_path / "table.md").read_text().splitlines() if line.startswith("| ")]
+    assert len({line.count("|") for line in lines}) == 1
+    assert "| 0.855 ± 0.064 | 3 per patient (1 of 2 sites) | 2.5 | 1 |" in lines[3]
+    assert "| 0.755 ± 0.064 | - | 2.5 | 1 |" in lines[2]
+
+
+def test_references_are_trained_without_privacy(tiny_backbone: Path) -> None:
+    """A run that is a reference refuses privacy: nothing of it leaves a site."""
+    kept = {"privacy": "required(epsilon=4)", "client-privacy": "fixed", "weighting": "uniform", "inbound-factor": 0.0}
+    fake = study(tiny_backbone, references="head")
+    private = make_plan(fake.model_copy(update={"run": fake.run | kept}))
+    references = [cell for cell in private.rest({}) if cell.kind != "federated"]
+    assert {(cell.config.privacy, cell.config.client_privacy) for cell in references} == {("off", "off")}
+    assert {cell.config.privacy for cell in private.first()} == {"required(epsilon=4)"}
+
+
 def test_the_table(plan: Plan, done: Path) -> None:
     text = (done / "table.md").read_text()
     assert "SYNTHETIC" in text

@@ -12,16 +12,10 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from fedmedpeft.privacy.loss_variables import NoBoundError, prv_epsilon
 from fedmedpeft.privacy.renyi import rdp_epsilon
-
-Accounting = Literal["rdp", "prv"]
-ACCOUNTINGS: tuple[Accounting, ...] = get_args(Accounting)
-
-LEAST_NOISE, MOST_NOISE = 0.01, 10_000.0
-"""Less costs thousands in a single step; of more a float cannot tell the cost."""
+from fedmedpeft.privacy.terms import LEAST_NOISE, MOST_NOISE, Accounting
 
 _PRECISION = 1e-3
 """How far above the smallest noise multiplier the one that is found may lie, as a share of it."""

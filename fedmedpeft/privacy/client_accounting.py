@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from fedmedpeft.privacy.accountant import LEAST_NOISE, MOST_NOISE, Spending, epsilon, noise_for
+from fedmedpeft.privacy.accountant import Spending, epsilon, noise_for
 from fedmedpeft.privacy.client_level import ClientLevel
+from fedmedpeft.privacy.terms import LEAST_NOISE, MOST_NOISE
 
 _COMPARED = (3, 5, 10, 20, 100)
 """Numbers of sites that a plan shows beside its own."""

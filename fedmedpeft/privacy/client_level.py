@@ -14,7 +14,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from fedmedpeft.components import ComponentSpec, ConfigError, NoOptions, Options, Registry
-from fedmedpeft.privacy.accountant import LEAST_NOISE, MOST_NOISE
+from fedmedpeft.privacy.terms import LEAST_NOISE, MOST_NOISE
 
 Place = Literal["server", "site"]
 

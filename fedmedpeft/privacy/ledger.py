@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fedmedpeft import __version__
-from fedmedpeft.privacy.accountant import Accounting, BudgetExceeded, Spending, epsilon
+from fedmedpeft.privacy.accountant import BudgetExceeded, Spending, epsilon
 from fedmedpeft.privacy.ledger_file import Found, LedgerFile
 from fedmedpeft.privacy.ledger_identity import check_delta, refuse_other_data, refuse_other_terms
 from fedmedpeft.privacy.ledger_lines import FORMAT, Adopted, Entry, LedgerError, Opened, Planned, Spent
+from fedmedpeft.privacy.terms import Accounting
 from fedmedpeft.privacy.units import Unit
 
 __all__ = ["LEDGER_SUFFIX", "Ledger", "LedgerError"]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from fedmedpeft.components import ConfigError, NoOptions, Options, Registry, explain, parse_spec, suggest
 from fedmedpeft.config import OFF, RunConfig
-from fedmedpeft.privacy.accountant import LEAST_NOISE, MOST_NOISE, Accounting
+from fedmedpeft.privacy.terms import LEAST_NOISE, MOST_NOISE, Accounting
 
 Mode = Literal["off", "required", "auto"]
 

@@ -10,7 +10,7 @@ from clients.site_model import SiteModel
 from fedmedpeft.config import RunConfig
 from fedmedpeft.data.site_data import SiteData
 from fedmedpeft.learner import Learner
-from fedmedpeft.privacy.accountant import Accounting
+from fedmedpeft.privacy.terms import Accounting
 from fedmedpeft.privacy.units import Unit, Units, largest_unit, units_of
 from fedmedpeft.training import FeatureCache
 from fedmedpeft.training.private import DpSgd

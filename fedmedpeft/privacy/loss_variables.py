@@ -15,7 +15,6 @@ import math
 import warnings
 
 import numpy as np
-from opacus.accountants import PRVAccountant
 from scipy.integrate import IntegrationWarning
 
 from fedmedpeft.privacy.renyi import Kinds, rdp_epsilon
@@ -45,6 +44,8 @@ def prv_epsilon(steps: Kinds, delta: float) -> float:
     """
     if delta < LEAST_DELTA:
         raise NoBoundError(f"prv cannot be trusted at delta={delta:g}, below {LEAST_DELTA:g}.")
+    from fedmedpeft.privacy.quiet_opacus import PRVAccountant
+
     accountant = PRVAccountant()
     accountant.history = [(*kind, count) for kind, count in steps.items()]
     error = _grid_error(steps, delta)

@@ -14,7 +14,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent
 
 Kinds = Mapping[tuple[float, float], int]
 """Steps of each kind: (noise multiplier, sampling rate) -> how many."""
@@ -33,6 +32,8 @@ _FIRST = 2
 
 def rdp_epsilon(steps: Kinds, delta: float) -> float:
     """Upper bound of epsilon at ``delta`` of all ``steps`` (at least one) together."""
+    from fedmedpeft.privacy.quiet_opacus import get_privacy_spent
+
     part, came_by, best = _FIRST, 0, math.inf
     while True:
         divergences = sum(count * _of_one_step(*kind, part) for kind, count in steps.items())
@@ -50,6 +51,8 @@ def rdp_epsilon(steps: Kinds, delta: float) -> float:
 @lru_cache(maxsize=4096)
 def _of_one_step(noise_multiplier: float, sample_rate: float, part: int) -> NDArray[np.float64]:
     """Divergences of one step at the orders of a part."""
+    from fedmedpeft.privacy.quiet_opacus import compute_rdp
+
     found = compute_rdp(q=sample_rate, noise_multiplier=noise_multiplier, steps=1, orders=list(ORDERS[part]))
     # The last digits of one plus almost nothing can make it negative.
     return np.maximum(np.asarray(found, dtype=np.float64), 0.0)

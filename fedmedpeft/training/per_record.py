@@ -33,7 +33,7 @@ def watching(learner: Learner) -> Iterator[Take]:
     Raises:
         PrivacyError: opacus refuses a module.
     """
-    from opacus.grad_sample.grad_sample_module import GradSampleHooks  # takes a second, and few runs need it
+    from fedmedpeft.privacy.quiet_opacus import GradSampleHooks
 
     owners = {module: module.training for modules in owning_modules(learner).values() for module in modules}
     try:

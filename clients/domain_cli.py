@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -104,6 +104,7 @@ def distance(
     import json
     from dataclasses import asdict
 
+    from fedmedpeft.console_table import show_table
     from fedmedpeft.privacy import domain
 
     given = domain.FeatureReference.load(file.expanduser()) if file else None
@@ -118,7 +119,12 @@ def distance(
         typer.echo(json.dumps({"threshold": limit, "sites": counted}, indent=2))
         return
     rows = [(one, str(len(features[one])), "on" if v.foreign else "off", v.why) for one, v in verdicts.items()]
-    _show(f"Distance from {used.source if used else 'no reference'}", ("site", "images", "privacy", "why"), rows)
+    show_table(
+        f"Distance from {used.source if used else 'no reference'}",
+        ("site", "images", "privacy", "why"),
+        rows,
+        numbers_from=4,
+    )
 
 
 def _config(data: str, partition: str, sites: int, backbone: str, revision: str, image_size: int) -> RunConfig:
@@ -149,18 +155,3 @@ def _opened(config: RunConfig, wanted: list[str] | None) -> tuple[Backbone, Iter
         load_site(source, manifest, name, image_size=said.image_size, interpolation=said.interpolation)
         for name in wanted or manifest.sites
     )
-
-
-def _show(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print one table below its title, never cut where the output goes to a file."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns, header_style="bold")
-    for row in rows:
-        table.add_row(*row)
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        console.width = 200
-    console.print(title, soft_wrap=True)
-    console.print(table)

@@ -110,7 +110,7 @@ def plan(
     With --unit patient, --records and --batch count patients. Nothing is written.
     """
     from clients.privacy_plan import make_plan
-    from clients.privacy_tables import show_table
+    from fedmedpeft.console_table import show_table
 
     with _notes():
         found = make_plan(
@@ -133,7 +133,7 @@ def plan(
         typer.echo(line)
     rows = [[str(cost.rounds), str(cost.steps), f"{cost.rdp:.3f}", f"{cost.prv:.3f}"] for cost in found.costs]
     title = f"Epsilon per {found.unit} at delta {found.delta:.3g}, after"
-    show_table(title, ("rounds", "steps", "rdp", "prv"), rows, text=0)
+    show_table(title, ("rounds", "steps", "rdp", "prv"), rows, numbers_from=0)
 
 
 @privacy.command()

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from fedmedpeft.console_table import show_table
 from fedmedpeft.privacy.ledger import Ledger
 from fedmedpeft.privacy.ledger_lines import Spent
 
-_WIDTH_OF_A_FILE = 240
 _LINE = (
     "time",
     "kind",
@@ -51,31 +51,14 @@ def show_overviews(ledgers: Sequence[dict[str, Any]]) -> None:
         epsilons = [f"{one['epsilon_rdp']:.3f}", f"{one['epsilon_prv']:.3f}"]
         rows.append([one["ledger"], one["data_hash"][:12], one["last_spent"] or "-", one["unit"], *counts, *epsilons])
     if rows:
-        show_table("Spent so far", columns, rows, text=4)
+        show_table("Spent so far", columns, rows, numbers_from=4)
     for one in ledgers:
         if "lines" in one:
             told = [
                 line | {"about": f"{line.get('data_hash', '')[:12]} {line.get('reason', '')}"} for line in one["lines"]
             ]
             cells = [[_short(line.get(key)) for key in _LINE] for line in told]
-            show_table(one["ledger"], [key.replace("_", " ") for key in _LINE], cells, text=3)
-
-
-def show_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: int) -> None:
-    """The first ``text`` columns to the left, the others to the right; never cut where the output goes to a file."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(header_style="bold")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < text else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        console.width = _WIDTH_OF_A_FILE
-    console.print(title, soft_wrap=True)
-    console.print(table)
+            show_table(one["ledger"], [key.replace("_", " ") for key in _LINE], cells, numbers_from=3)
 
 
 def _short(value: object) -> str:

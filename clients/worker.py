@@ -36,6 +36,7 @@ from fedmedpeft.exchange import (
     ReferenceReply,
     ReferenceRequest,
     Refusal,
+    Scores,
     SiteError,
     VisitReply,
     VisitRequest,
@@ -44,7 +45,7 @@ from fedmedpeft.learner import Learner
 from fedmedpeft.starting_state import given_classes
 from fedmedpeft.tasks import build_task
 from fedmedpeft.tasks.answers import frequent_answers
-from fedmedpeft.training import FeatureCache
+from fedmedpeft.training import FeatureCache, TrainingResult
 
 
 class SiteWorker:
@@ -193,9 +194,21 @@ class SiteWorker:
                 result = training.train(trainer, request.round, kept)
             training.refuse_divergence()
             trained = self.learner.export(rotation.part(self.contract.manifest, train))
-            remembered = self._inbound.remembered(received, trained, request.round, kept)
             sent, within = outgoing(self.config, request.clip, received, trained, self.privacy.randomness)
+            remembered = self._inbound.remembered(received, trained, request.round, kept)
             self.store.keep(request.run, training.staying(trainer, received) | remembered)
+        return self._reply(request, before, result, sent, within, time.perf_counter() - began)
+
+    def _reply(
+        self,
+        request: VisitRequest,
+        before: dict[str, Scores],
+        result: TrainingResult | None,
+        sent: PeftState | None,
+        within: bool | None,
+        seconds: float,
+    ) -> VisitReply:
+        """All that a visit tells the server."""
         spent = self.privacy.spent(request.run)
         return VisitReply(
             site=self.data.site,
@@ -204,7 +217,7 @@ class SiteWorker:
             samples=len(self.data.train),
             loss=result.loss if result and not noises_sites(self.config) else math.nan,
             steps=result.steps if result else 0,
-            seconds=time.perf_counter() - began,
+            seconds=seconds,
             state=sent.encode() if sent else None,
             private=self.privacy.private,
             epsilon=spent.epsilon if spent else None,

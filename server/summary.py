@@ -47,25 +47,8 @@ def summarise(
     own = [reference.scores for reference in references if reference.kind == "local-only"]
     elsewhere = [score_of(s["union"], task.primary) for s in own if "union" in s and not task.size_matters]
     return {
-        "mode": config.mode,
-        "method": config.method,
-        "personal": list(stays_at_sites(config.method, config.personal_parts)),
-        "backbone": federation.backbone.name,
-        "task": config.task,
-        "knowledge": config.knowledge,
-        "data": config.data,
-        "partition": config.partition,
-        "strategy": config.strategy,
-        "rounds": config.rounds,
-        "local_steps": config.local_steps,
-        "personalise_steps": config.personalise_steps,
-        "synthetic": federation.synthetic,
-        "classes": list(federation.classes),
-        "sites": {site.name: dict(site.samples) for site in federation.sites},
-        "skipped": {site.name: dict(site.skipped) for site in federation.sites if site.skipped},
-        "left_out": {left.name: left.reason for left in federation.left_out},
-        "exchanged_parameters": federation.contract.manifest.numel(),
-        "exchanged_per_round": federation.rotation.largest_part(federation.contract.manifest).numel(),
+        **_settings(config),
+        **_participants(federation),
         "metric": task.primary,
         "secondary": list(task.secondary),
         "unit": task.unit,
@@ -83,6 +66,38 @@ def summarise(
         "overall_personalised_gains": _overall_gains(task, personalised, alone),
         "local_only_elsewhere": mean(elsewhere) if elsewhere else None,
         "traffic": _traffic(traffic, federation, config),
+    }
+
+
+def _settings(config: RunConfig) -> dict[str, Any]:
+    """What was asked for."""
+    return {
+        "mode": config.mode,
+        "method": config.method,
+        "personal": list(stays_at_sites(config.method, config.personal_parts)),
+        "task": config.task,
+        "knowledge": config.knowledge,
+        "data": config.data,
+        "partition": config.partition,
+        "strategy": config.strategy,
+        "rounds": config.rounds,
+        "local_steps": config.local_steps,
+        "personalise_steps": config.personalise_steps,
+    }
+
+
+def _participants(federation: Federation) -> dict[str, Any]:
+    """Who took part, with what, and what they exchanged."""
+    manifest = federation.contract.manifest
+    return {
+        "backbone": federation.backbone.name,
+        "synthetic": federation.synthetic,
+        "classes": list(federation.classes),
+        "sites": {site.name: dict(site.samples) for site in federation.sites},
+        "skipped": {site.name: dict(site.skipped) for site in federation.sites if site.skipped},
+        "left_out": {left.name: left.reason for left in federation.left_out},
+        "exchanged_parameters": manifest.numel(),
+        "exchanged_per_round": federation.rotation.largest_part(manifest).numel(),
     }
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -11,16 +9,10 @@ import click
 import typer
 
 from simulations import options
+from simulations.audit.attacks import ATTACKS
 
 # The root of the command finds `audit` in this module, so there is a level around it.
 app = typer.Typer()
-ATTACKS = {
-    "membership": ("simulations.audit.membership", "audit_membership"),
-    "canaries": ("simulations.audit.canary_findings", "audit_canaries"),
-    "inversion": ("simulations.audit.inversion", "audit_inversion"),
-}
-"""Name -> where it is; each turns an AuditRun into findings."""
-
 _HELP = """
 Attack this configuration at one simulated site, and write a page about what was found.
 
@@ -77,10 +69,7 @@ def audit(
     ] = None,
     online: Annotated[bool, typer.Option("--online", help="Let a backbone be fetched from the hub.")] = False,
 ) -> None:
-    os.environ["HF_HUB_OFFLINE"] = "0" if online else "1"
-    from simulations.audit.opening import open_audit
-    from simulations.audit.report import make_place, write_report
-    from simulations.preflight import check_components, plan_federation
+    from simulations.audit.audit_command import audit_command
     from simulations.settings import read_settings
 
     given = {
@@ -94,18 +83,13 @@ def audit(
         "seed": seed,
         "privacy": privacy,
     }
-    federation = plan_federation(read_settings(file, assignments or (), given))
-    check_components(federation)
-    run = open_audit(federation, site, epsilon, cast(Literal["quick", "full"], effort), typer.echo, shadows or 0)
-    place = make_place(out or Path("audits") / run.site)
-    attacks = [
-        getattr(import_module(module), name)
-        for module, name in (ATTACKS[key] for key in dict.fromkeys(attack or ATTACKS))
-    ]
-    findings = [finding for function in attacks for finding in function(run)]
-    page = write_report(run, findings, place)
-    for finding in findings:
-        typer.echo(f"{finding.title}\n  {finding.summary}")
-    typer.echo(f"Page: {page}")
-    if any(finding.broken for finding in findings):
-        raise typer.Exit(1)
+    audit_command(
+        read_settings(file, assignments or (), given),
+        site=site,
+        epsilon=epsilon,
+        attacks=tuple(dict.fromkeys(attack or ATTACKS)),
+        effort=cast(Literal["quick", "full"], effort),
+        shadows=shadows or 0,
+        out=out,
+        online=online,
+    )

@@ -17,8 +17,8 @@ def config(as_json: options.AsJson = False) -> None:
 
     Example: fedmedpeft config --json
     """
+    from fedmedpeft.console_table import show_table
     from simulations import catalogue
-    from simulations.tables import show_table
 
     settings = catalogue.settings()
     if as_json:
@@ -49,8 +49,8 @@ def methods(
 
       fedmedpeft methods peft:vera
     """
+    from fedmedpeft.console_table import show_table
     from simulations import catalogue
-    from simulations.tables import show_table
 
     costs = catalogue.method_costs([name] if name else [], backbone, classes)
     if as_json:
@@ -75,8 +75,8 @@ def methods(
 
 def _show_options(composition: str) -> None:
     from fedmedpeft.components import parse_composition
+    from fedmedpeft.console_table import show_table
     from simulations import catalogue
-    from simulations.tables import show_table
 
     for spec in parse_composition(composition):
         chosen = [(o.key, o.type, repr(o.default), o.meaning) for o in catalogue.method_options(spec.name)]

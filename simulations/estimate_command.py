@@ -9,8 +9,8 @@ from dataclasses import asdict
 import typer
 
 from fedmedpeft.config import RunConfig
+from fedmedpeft.console_table import show_table
 from simulations.preflight import plan_federation
-from simulations.tables import megabytes, show_table
 
 
 def estimate_command(config: RunConfig, *, online: bool, as_json: bool) -> None:
@@ -24,12 +24,12 @@ def estimate_command(config: RunConfig, *, online: bool, as_json: bool) -> None:
         content = asdict(found) | {"total": asdict(found.total), "times_less": found.times_less}
         typer.echo(json.dumps(content, indent=2))
         return
-    rows = [(phase, megabytes(t.down), megabytes(t.up), str(t.states)) for phase, t in found.phases.items()]
+    rows = [(phase, _megabytes(t.down), _megabytes(t.up), str(t.states)) for phase, t in found.phases.items()]
     if found.rounds:
         each = found.phases["rounds"]
-        mean = (megabytes(each.down // found.rounds), megabytes(each.up // found.rounds), "")
+        mean = (_megabytes(each.down // found.rounds), _megabytes(each.up // found.rounds), "")
         rows.append((f"each of {found.rounds} rounds", *mean))
-    rows.append(("total", megabytes(found.total.down), megabytes(found.total.up), str(found.total.states)))
+    rows.append(("total", _megabytes(found.total.down), _megabytes(found.total.up), str(found.total.states)))
     title = (
         f"{config.method} on {config.backbone}, {found.sites} sites: a PEFT state has {found.payload:,} bytes of values"
     )
@@ -37,5 +37,14 @@ def estimate_command(config: RunConfig, *, online: bool, as_json: bool) -> None:
         title += f", of which a site gives back {found.round_payload:,} in a round"
     show_table(title, ("phase", "MB down", "MB up", "states"), rows)
     if found.full_bytes:
-        full = megabytes(found.full_bytes)
+        full = _megabytes(found.full_bytes)
         typer.echo(f"Full fine-tuning would move {full} MB: this is {found.times_less:,.1f} x less.")
+
+
+def _megabytes(count: int) -> str:
+    """Bytes in MB (10^6).
+
+    >>> _megabytes(1_234_567)
+    '1.235'
+    """
+    return f"{count / 1e6:,.3f}"

@@ -77,7 +77,7 @@ def evaluate(
 
 
 def _show(results: list[SiteEvaluation], task: Task, title: str, stayed: tuple[str, ...], kept: Kept) -> None:
-    from simulations.tables import show_table
+    from fedmedpeft.console_table import show_table
 
     rows = []
     for result in results:

@@ -36,8 +36,8 @@ def show(
 
     Example: fedmedpeft knowledge show radiology 'Is there a pneumothorax on the CXR?'
     """
+    from fedmedpeft.console_table import show_table
     from fedmedpeft.knowledge import build_linker
-    from simulations.tables import show_table
 
     linker = build_linker(source)
     mentions, knowledge = linker.link(text), linker.knowledge(text, separator)
@@ -68,10 +68,10 @@ def coverage(
 
     Words of the texts are shown here, on this machine; nothing is written or sent.
     """
+    from fedmedpeft.console_table import show_table
     from fedmedpeft.knowledge import build_linker
     from fedmedpeft.knowledge.coverage import measure_coverage
     from fedmedpeft.knowledge.text_file import read_texts
-    from simulations.tables import show_table
 
     linker = build_linker(source)
     measured = measure_coverage(linker, [text for file in files for text in read_texts(file, column)], most)

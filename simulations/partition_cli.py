@@ -80,9 +80,9 @@ def plot(
 
 
 def _show(file: Path) -> None:
+    from fedmedpeft.console_table import show_table
     from fedmedpeft.data import PartitionManifest
     from fedmedpeft.data.source import SPLITS
-    from simulations.tables import show_table
 
     manifest = PartitionManifest.load(file)
     rows = [

@@ -17,6 +17,7 @@ _FLOORS: list[dict[str, set[str]]] = [
     {
         "fedmedpeft.components": set(),
         "fedmedpeft.atomic_file": set(),
+        "fedmedpeft.console_table": set(),
         "fedmedpeft.file_lock": set(),
         "fedmedpeft.site_names": set(),
         "fedmedpeft.text": set(),

@@ -14,6 +14,7 @@ from fedmedpeft.data.split import Split
 from fedmedpeft.learner import Learner
 from fedmedpeft.privacy.randomness import SeededRandomness
 from fedmedpeft.training import LocalTrainer
+from fedmedpeft.training.per_unit import clipped_sum
 
 Update = dict[str, torch.Tensor]
 """By the name of the exchanged tensor."""
@@ -59,16 +60,13 @@ def private_gradient(
     Abadi et al., CCS 2016. B is the expected size of the batch, which is drawn as it was expected. The noise is seeded
     so that an audit can be repeated; a site's own never is.
     """
-    every = list(learner.trainables)
-    total: Update = {name: torch.zeros_like(t.parameter) for name, t in learner.trainables.items()}
-    for row in range(len(batch)):
-        own = mean_gradient(learner, Batch(batch.images[row : row + 1], batch.labels[row : row + 1]), every)
-        scale = min(1.0, clip / max(norm(own), 1e-12))
-        total = {name: value + scale * own[name] for name, value in total.items()}
+    every, records = list(learner.trainables), torch.arange(len(batch)).split(1)
+    own = [mean_gradient(learner, Batch(batch.images[row], batch.labels[row]), every) for row in records]
+    sums = clipped_sum([torch.stack([gradient[name] for gradient in own]) for name in every], clip)
     noise = SeededRandomness(seed)
     noisy = {
         name: (value + noise.normal(value.shape, std=noise_multiplier * clip, device=value.device)) / len(batch)
-        for name, value in total.items()
+        for name, value in zip(every, sums, strict=True)
     }
     return {name: noisy[name] for name in names}
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import typer
 
+from fedmedpeft.console_table import show_table
 from simulations.estimate import estimate
 from simulations.study.cell import Cell
 from simulations.study.cell_directory import CellDirectory
 from simulations.study.plan import Choices, Plan
 from simulations.study.runner import choices
 from simulations.study.study_file import same_method
-from simulations.tables import show_table
 
 # Enough for the mean of a method that exchanges another part of itself in every round.
 _ROUNDS = 4

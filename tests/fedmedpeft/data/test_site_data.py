@@ -12,21 +12,11 @@ from PIL import Image
 from fedmedpeft.components import ConfigError
 from fedmedpeft.data.decode import MISSING
 from fedmedpeft.data.errors import DataError
-from fedmedpeft.data.partition import PartitionManifest, make_partition
-from fedmedpeft.data.site_data import SHARED_IMAGES, SiteData, load_site, pool
+from fedmedpeft.data.site_data import SHARED_IMAGES, load_site, pool
 from fedmedpeft.data.source import build_source
 from fedmedpeft.data.text_reader import TextReader
+from tests.fedmedpeft.data.loaded import load, split_up
 from tests.fedmedpeft.data.words import Words
-
-
-def split_up(source: Any, spec: str = "iid", sites: int = 2, val: float = 0.2, minimum: int = 0) -> PartitionManifest:
-    return make_partition(
-        source, spec, sites=sites, seed=0, val_fraction=val, test_fraction=0.2, min_train_per_site=minimum
-    )
-
-
-def load(source: Any, manifest: PartitionManifest, site: str = "site-0", size: int = 4) -> SiteData:
-    return load_site(source, manifest, site, image_size=size, interpolation="bilinear")
 
 
 def test_tensors_hold_the_rows_of_the_manifest_in_order(plain_source: Callable[..., Any]) -> None:
@@ -276,40 +266,3 @@ def test_the_questions_of_three_organs(shared_data: Path) -> None:
     together = pool(sites)
     assert len(together.train.images) + len(together.val.images) == 314
     assert len(together.test.images) == 203
-
-
-def test_the_same_training_data_has_the_same_hash_at_any_size(plain_source: Callable[..., Any]) -> None:
-    source = plain_source(60, 3)
-    manifest = split_up(source)
-    hashes = {load(source, manifest, "site-0", size=size).train_hash for size in (2, 4)}
-    assert len(hashes) == 1
-    assert load(source, manifest, "site-1").train_hash not in hashes
-
-
-@pytest.mark.parametrize("column", ["patients", "texts", "answers"])
-def test_whatever_a_training_row_says_is_in_its_hash(plain_source: Callable[..., Any], column: str) -> None:
-    said = {"texts": tuple(f"t{row}" for row in range(60))} if column == "answers" else {}
-    words = [f"w{row}" for row in range(60)]
-    manifest = split_up(plain_source(60, 3))
-    row = int(manifest.rows("site-0", "train")[0])
-    changed = [*words[:row], "other", *words[row + 1 :]]
-    hashes = []
-    for column_words in (words, changed):
-        source = plain_source(60, 3, **{**said, column: tuple(column_words)})
-        partition = split_up(source)
-        site = load(source, partition, "site-0")
-        hashes.append((site.train.rows.tolist(), site.train_hash))
-    assert hashes[0][0] == hashes[1][0]
-    assert hashes[0][1] != hashes[1][1]
-
-
-def test_patients_are_numbers_that_say_nothing(plain_source: Callable[..., Any]) -> None:
-    patients = tuple(f"name {row // 2}" for row in range(60))
-    source = plain_source(60, 3, patients=patients)
-    train = load(source, split_up(source)).train
-    assert train.patient_of is not None
-    names = [patients[row] for row in train.rows]
-    assert len({(number, name) for number, name in zip(train.patient_of.tolist(), names, strict=True)}) == len(
-        set(names)
-    )
-    assert load(plain_source(60, 3), split_up(plain_source(60, 3))).train.patient_of is None

@@ -9,16 +9,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fedmedpeft.privacy.accountant import BudgetExceeded, Spending, epsilon
 from fedmedpeft.privacy.ledger import Ledger, LedgerError
-from fedmedpeft.privacy.ledger_lines import Adopted, Opened, Planned, Spent
-
-_ROUND = Spending(1.0, 0.05, 10)
-_DATA, _OTHER_DATA = "a1" * 32, "b2" * 32
+from fedmedpeft.privacy.ledger_lines import Opened, Planned, Spent
+from tests.fedmedpeft.privacy.ledgers import DATA, ROUND, files_beside, open_ledger
 
 
 @pytest.fixture
@@ -26,18 +23,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "sites" / "Basel.ledger.jsonl"
 
 
-def _open(path: Path, **changes: Any) -> Ledger:
-    terms: dict[str, Any] = {"data_hash": _DATA, "unit": "patient", "units": 500, "delta": 1e-5}
-    return Ledger.open(path, **(terms | changes))
-
-
-def _files(path: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in path.parent.iterdir()}
-
-
 def test_a_new_ledger_says_what_it_is_about_and_has_spent_nothing(path: Path) -> None:
-    ledger = _open(path)
-    assert (ledger.data_hash, ledger.unit, ledger.units, ledger.delta) == (_DATA, "patient", 500, 1e-5)
+    ledger = open_ledger(path)
+    assert (ledger.data_hash, ledger.unit, ledger.units, ledger.delta) == (DATA, "patient", 500, 1e-5)
     assert (ledger.history, ledger.epsilon(), ledger.mended) == ((), 0.0, ())
     (line,) = path.read_text().splitlines()
     assert json.loads(line)["format"] == 1
@@ -45,26 +33,26 @@ def test_a_new_ledger_says_what_it_is_about_and_has_spent_nothing(path: Path) ->
 
 
 def test_only_the_sites_user_may_read_it(path: Path) -> None:
-    _open(path).spend("run", 1, _ROUND, budget=8.0)
+    open_ledger(path).spend("run", 1, ROUND, budget=8.0)
     for file in (path, path.with_name(f"{path.name}.head")):
         assert file.stat().st_mode & 0o777 == 0o600
 
 
 def test_what_was_spent_is_there_for_whoever_opens_it_next(path: Path) -> None:
-    first = _open(path)
-    after = [first.spend("one", number, _ROUND, budget=8.0) for number in (1, 2)]
+    first = open_ledger(path)
+    after = [first.spend("one", number, ROUND, budget=8.0) for number in (1, 2)]
     other = Spending(2.0, 0.1, 7)
-    again = _open(path)
+    again = open_ledger(path)
     after.append(again.spend("two", 1, other, budget=8.0))
-    assert again.history == (_ROUND, _ROUND, other)
+    assert again.history == (ROUND, ROUND, other)
     assert after == sorted(after)
-    assert after[-1] == again.epsilon() == epsilon([_ROUND, _ROUND, other], 1e-5)
-    assert Ledger.read(path).epsilon("prv") == epsilon([_ROUND, _ROUND, other], 1e-5, "prv")
+    assert after[-1] == again.epsilon() == epsilon([ROUND, ROUND, other], 1e-5)
+    assert Ledger.read(path).epsilon("prv") == epsilon([ROUND, ROUND, other], 1e-5, "prv")
 
 
 def test_a_line_holds_all_that_an_auditor_asks_for(path: Path) -> None:
-    ledger = _open(path)
-    after = ledger.spend("run", 3, _ROUND, budget=8.0)
+    ledger = open_ledger(path)
+    after = ledger.spend("run", 3, ROUND, budget=8.0)
     line = ledger.entries[-1]
     assert isinstance(line, Spent)
     assert (line.run, line.round, line.noise_multiplier, line.sample_rate, line.steps) == ("run", 3, 1.0, 0.05, 10)
@@ -74,39 +62,39 @@ def test_a_line_holds_all_that_an_auditor_asks_for(path: Path) -> None:
 
 
 def test_a_round_that_would_pass_the_budget_is_refused_and_not_written(path: Path) -> None:
-    ledger = _open(path)
-    spent = ledger.spend("run", 1, _ROUND, budget=8.0)
-    before = _files(path)
+    ledger = open_ledger(path)
+    spent = ledger.spend("run", 1, ROUND, budget=8.0)
+    before = files_beside(path)
     with pytest.raises(BudgetExceeded) as caught:
-        ledger.spend("run", 2, _ROUND, budget=spent)
+        ledger.spend("run", 2, ROUND, budget=spent)
     assert caught.value.spent == spent < caught.value.asked
-    assert _files(path) == before
-    assert ledger.history == (_ROUND,)
+    assert files_beside(path) == before
+    assert ledger.history == (ROUND,)
 
 
 def test_a_budget_may_be_spent_to_the_last_digit(path: Path) -> None:
-    ledger = _open(path)
-    assert ledger.spend("run", 1, _ROUND, budget=epsilon([_ROUND], 1e-5)) == epsilon([_ROUND], 1e-5)
+    ledger = open_ledger(path)
+    assert ledger.spend("run", 1, ROUND, budget=epsilon([ROUND], 1e-5)) == epsilon([ROUND], 1e-5)
 
 
 def test_another_accounting_judges_the_whole_ledger(path: Path) -> None:
     """What is refused by rdp may fit by prv: of everything, not of what is new."""
-    spent = _open(path).spend("run", 1, _ROUND, budget=8.0)
-    tighter = _open(path, accounting="prv")
+    spent = open_ledger(path).spend("run", 1, ROUND, budget=8.0)
+    tighter = open_ledger(path, accounting="prv")
     assert tighter.epsilon() < spent
-    assert tighter.spend("run", 2, _ROUND, budget=spent) == epsilon([_ROUND, _ROUND], 1e-5, "prv") <= spent
+    assert tighter.spend("run", 2, ROUND, budget=spent) == epsilon([ROUND, ROUND], 1e-5, "prv") <= spent
 
 
 @pytest.mark.parametrize("budget", [0.0, -1.0, math.nan])
 def test_a_budget_that_allows_nothing_is_refused(path: Path, budget: float) -> None:
-    ledger = _open(path)
+    ledger = open_ledger(path)
     with pytest.raises(LedgerError, match="allows nothing"):
-        ledger.spend("run", 1, _ROUND, budget=budget)
+        ledger.spend("run", 1, ROUND, budget=budget)
     assert len(ledger.entries) == 1
 
 
 def test_without_a_budget_everything_is_counted_all_the_same(path: Path) -> None:
-    ledger = _open(path)
+    ledger = open_ledger(path)
     assert ledger.spend("run", 1, Spending(0.1, 1.0, 10), budget=math.inf) > 100
     line = Ledger.read(path).entries[-1]
     assert isinstance(line, Spent)
@@ -115,139 +103,59 @@ def test_without_a_budget_everything_is_counted_all_the_same(path: Path) -> None
 
 def test_a_plan_costs_nothing_and_outlives_a_restart(path: Path) -> None:
     whole = Spending(1.1, 0.05, 200)
-    ledger = _open(path)
+    ledger = open_ledger(path)
     assert ledger.planned("run") is None
     ledger.plan("run", whole)
     ledger.plan("run", whole)
-    ledger.plan("other", _ROUND)
-    again = _open(path)
-    assert (again.planned("run"), again.planned("other"), again.epsilon()) == (whole, _ROUND, 0.0)
+    ledger.plan("other", ROUND)
+    again = open_ledger(path)
+    assert (again.planned("run"), again.planned("other"), again.epsilon()) == (whole, ROUND, 0.0)
     assert [type(entry) for entry in again.entries] == [Opened, Planned, Planned]
-    again.plan("run", _ROUND)
-    assert again.planned("run") == _ROUND
+    again.plan("run", ROUND)
+    assert again.planned("run") == ROUND
     # The same name again, with another budget.
     assert again.planned("run", budget=8.0) is None
-    again.plan("run", _ROUND, budget=8.0)
-    assert again.planned("run", budget=8.0) == _ROUND
+    again.plan("run", ROUND, budget=8.0)
+    assert again.planned("run", budget=8.0) == ROUND
     assert again.planned("run", budget=3.0) is None
 
 
-@pytest.mark.parametrize("delta", [0.0, -1e-6, 1 / 500, 0.5, math.nan])
-def test_delta_must_be_below_one_over_the_units(path: Path, delta: float) -> None:
-    with pytest.raises(
-        LedgerError, match=r"below 1/n = 0\.002, n being 500 patients.*Take 1/\(10 n\) = 0\.0002"
-    ) as caught:
-        _open(path, delta=delta)
-    assert "delta" in caught.value.public
-    assert not path.exists()
-
-
-def test_delta_is_a_tenth_of_one_over_n_or_the_ledgers_own(path: Path) -> None:
-    assert _open(path, delta=None).delta == 1 / 5000
-    assert _open(path, delta=None, units=400).delta == 1 / 5000
-    with pytest.raises(LedgerError, match="train on fewer"):
-        _open(path, delta=None, units=5000)
-
-
-def test_a_data_set_without_units_is_refused(path: Path) -> None:
-    with pytest.raises(LedgerError, match="nothing to train on"):
-        _open(path, units=0, delta=None)
-
-
-@pytest.mark.parametrize(
-    ("change", "mend"),
-    [
-        ({"data_hash": _OTHER_DATA}, rf"changed.*privacy adopt '.*' --data-hash {_OTHER_DATA} --units 500 --reason"),
-        ({"unit": "image"}, "per patient, and this run would per image.*Set unit='patient'"),
-        ({"delta": 1e-6}, r"has delta=1e-05, and this run asks for 1e-06.*Set delta=1e-05"),
-    ],
-)
-def test_a_ledger_of_something_else_is_refused(path: Path, change: dict[str, Any], mend: str) -> None:
-    _open(path).spend("run", 1, _ROUND, budget=8.0)
-    before = _files(path)
-    with pytest.raises(LedgerError, match=mend) as caught:
-        _open(path, **change)
-    assert _files(path) == before
-    assert str(path) not in caught.value.public
-    assert not any(text[:8] in caught.value.public for text in (_DATA, _OTHER_DATA))
-
-
-def test_an_adopted_data_set_goes_on_with_what_was_spent(path: Path) -> None:
-    spent = _open(path).spend("run", 1, _ROUND, budget=8.0)
-    Ledger.read(path).adopt(_OTHER_DATA, "two scans relabelled", units=510)
-    with pytest.raises(LedgerError, match="data set changed"):
-        _open(path)
-    ledger = _open(path, data_hash=_OTHER_DATA)
-    assert (ledger.epsilon(), ledger.unit, ledger.delta, ledger.units) == (spent, "patient", 1e-5, 510)
-    line = ledger.entries[-1]
-    assert isinstance(line, Adopted)
-    assert line.reason == "two scans relabelled"
-    assert ledger.spend("run", 2, _ROUND, budget=8.0) == epsilon([_ROUND, _ROUND], 1e-5)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "why"),
-    [
-        ((_DATA, "none"), "about that data set already"),
-        ((_OTHER_DATA, "  "), "reason"),
-        (("", "a reason"), "hash"),
-    ],
-)
-def test_nothing_is_adopted_without_a_change_and_a_reason(path: Path, arguments: tuple[str, str], why: str) -> None:
-    ledger = _open(path)
-    with pytest.raises(LedgerError, match=why):
-        ledger.adopt(*arguments)
-    assert len(Ledger.read(path).entries) == 1
-
-
-def test_a_data_set_too_large_for_the_ledgers_delta_is_not_adopted(path: Path) -> None:
-    with pytest.raises(LedgerError, match="below 1/n"):
-        _open(path).adopt(_OTHER_DATA, "ten new hospitals", units=200_000)
-
-
 def test_two_that_are_open_at_once_spend_on_top_of_each_other(path: Path) -> None:
-    one, other = _open(path), _open(path)
-    one.spend("run", 1, _ROUND, budget=8.0)
-    assert other.spend("run", 1, _ROUND, budget=8.0) == epsilon([_ROUND, _ROUND], 1e-5)
+    one, other = open_ledger(path), open_ledger(path)
+    one.spend("run", 1, ROUND, budget=8.0)
+    assert other.spend("run", 1, ROUND, budget=8.0) == epsilon([ROUND, ROUND], 1e-5)
     with pytest.raises(BudgetExceeded):
-        one.spend("run", 2, _ROUND, budget=epsilon([_ROUND, _ROUND], 1e-5))
-    assert one.history == (_ROUND, _ROUND)
-
-
-def test_a_data_set_adopted_meanwhile_is_not_paid_for_by_the_old_one(path: Path) -> None:
-    training = _open(path)
-    Ledger.read(path).adopt(_OTHER_DATA, "relabelled")
-    with pytest.raises(LedgerError, match="data set changed"):
-        training.spend("run", 1, _ROUND, budget=8.0)
+        one.spend("run", 2, ROUND, budget=epsilon([ROUND, ROUND], 1e-5))
+    assert one.history == (ROUND, ROUND)
 
 
 def test_a_ledger_cut_off_meanwhile_is_noticed_before_spending(path: Path) -> None:
-    training = _open(path)
-    training.spend("run", 1, _ROUND, budget=8.0)
+    training = open_ledger(path)
+    training.spend("run", 1, ROUND, budget=8.0)
     path.write_bytes(path.read_bytes().split(b"\n")[0] + b"\n")
     with pytest.raises(LedgerError, match="cut off"):
-        training.spend("run", 2, _ROUND, budget=8.0)
+        training.spend("run", 2, ROUND, budget=8.0)
 
 
 def test_reading_needs_a_ledger_and_writes_nothing(path: Path) -> None:
     with pytest.raises(LedgerError, match="no privacy ledger at"):
         Ledger.read(path)
-    _open(path)
-    before = _files(path)
+    open_ledger(path)
+    before = files_beside(path)
     Ledger.read(path)
-    assert _files(path) == before
+    assert files_beside(path) == before
 
 
 def test_what_was_mended_is_in_the_log(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    _open(path).spend("run", 1, _ROUND, budget=8.0)
+    open_ledger(path).spend("run", 1, ROUND, budget=8.0)
     with path.open("ab") as file:
         file.write(b'{"accounting":"rd')
     assert "torn" in Ledger.read(path).mended[0]
     with caplog.at_level(logging.WARNING, logger="fedmedpeft.site"):
-        ledger = _open(path)
+        ledger = open_ledger(path)
     assert "torn" in caplog.text
     assert len(ledger.mended) == 1
-    assert _open(path).mended == ()
+    assert open_ledger(path).mended == ()
 
 
 @contextmanager
@@ -263,21 +171,21 @@ def _files_no_larger_than(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("left", [0, 1, 300])
 def test_a_full_disk_refuses_and_leaves_the_ledger_as_it_was(path: Path, left: int) -> None:
-    ledger = _open(path)
-    ledger.spend("run", 1, _ROUND, budget=8.0)
-    before = _files(path)
+    ledger = open_ledger(path)
+    ledger.spend("run", 1, ROUND, budget=8.0)
+    before = files_beside(path)
     with (
         _files_no_larger_than(path.stat().st_size + left),
         pytest.raises(LedgerError, match="cannot be written.*nothing was trained") as caught,
     ):
-        ledger.spend("run", 2, _ROUND, budget=8.0)
+        ledger.spend("run", 2, ROUND, budget=8.0)
     assert str(path) not in caught.value.public
-    assert _files(path) == before
-    assert ledger.spend("run", 2, _ROUND, budget=8.0) == _open(path).epsilon() == epsilon([_ROUND, _ROUND], 1e-5)
+    assert files_beside(path) == before
+    assert ledger.spend("run", 2, ROUND, budget=8.0) == open_ledger(path).epsilon() == epsilon([ROUND, ROUND], 1e-5)
 
 
 def test_where_only_the_head_file_fails_the_line_counts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger = _open(path)
+    ledger = open_ledger(path)
 
     def full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
@@ -286,22 +194,22 @@ def test_where_only_the_head_file_fails_the_line_counts(path: Path, monkeypatch:
         patch.setattr("fedmedpeft.privacy.ledger_file.write_atomically", full)
         for _ in range(2):  # the second must not leave the head file two lines behind
             with pytest.raises(LedgerError, match="No space left"):
-                ledger.spend("run", 1, _ROUND, budget=8.0)
-    again = _open(path)
-    assert again.history == (_ROUND,)
+                ledger.spend("run", 1, ROUND, budget=8.0)
+    again = open_ledger(path)
+    assert again.history == (ROUND,)
     assert "one line behind" in again.mended[0]
-    assert ledger.spend("run", 2, _ROUND, budget=8.0) == epsilon([_ROUND, _ROUND], 1e-5)
+    assert ledger.spend("run", 2, ROUND, budget=8.0) == epsilon([ROUND, ROUND], 1e-5)
 
 
 def test_a_directory_that_may_not_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(LedgerError, match="cannot be written"):
-        _open(tmp_path / "file" / "Basel.ledger.jsonl")
+        open_ledger(tmp_path / "file" / "Basel.ledger.jsonl")
     with pytest.raises(LedgerError, match="cannot be"):
-        _open(Path("/proc/Basel.ledger.jsonl"))
+        open_ledger(Path("/proc/Basel.ledger.jsonl"))
     (tmp_path / "Chur.ledger.jsonl").mkdir()
     with pytest.raises(LedgerError, match="cannot be"):
-        _open(tmp_path / "Chur.ledger.jsonl")
+        open_ledger(tmp_path / "Chur.ledger.jsonl")
 
 
 _SPENDER = """

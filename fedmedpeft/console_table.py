@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-_WIDTH_OF_A_FILE = 200
+_WIDTH_OF_A_FILE = 240
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers_from: int = 1) -> None:
@@ -22,12 +22,3 @@ def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]
         console.width = _WIDTH_OF_A_FILE
     console.print(title, soft_wrap=True)
     console.print(table)
-
-
-def megabytes(count: int) -> str:
-    """Bytes in MB (10^6).
-
-    >>> megabytes(1_234_567)
-    '1.235'
-    """
-    return f"{count / 1e6:,.3f}"

@@ -74,12 +74,11 @@ class SitePrivacy:
         """What epsilon is per at this site; empty where it trains without privacy."""
         return self._units.kind if self.options else ""
 
-    def check(self, learner: Learner, run: str) -> None:
-        """Refuse what cannot be trained with privacy, or paid for, where this site wants it.
+    def check(self, learner: Learner) -> None:
+        """Refuse what cannot be trained with privacy, where this site wants it.
 
         Raises:
-            SiteError: a method, task or parameter whose per-record gradients cannot be bounded, unusable settings, or
-                a ledger that cannot be used.
+            SiteError: a method, task or parameter whose per-record gradients cannot be bounded, or unusable settings.
         """
         if not self.options:
             return
@@ -87,7 +86,11 @@ class SitePrivacy:
             refuse_private(learner)
         except PrivacyError as error:
             raise SiteError(Refusal.PRIVACY, str(error)) from error
-        self._ledger(run, self.options)
+
+    def check_ledger(self, run: str) -> None:
+        """Refuse a ledger that no visit could be paid from, before a run begins. Raises SiteError."""
+        if self.options:
+            self._ledger(run, self.options)
 
     def pay(self, run: str, round_: int) -> DpSgd | None:
         """Write a visit's training into the ledger, before it happens.

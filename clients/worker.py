@@ -135,7 +135,8 @@ class SiteWorker:
         """
         _check_run(request.run)
         self._enter_run(request.run, request.classes)
-        self.privacy.check(self.learner, request.run)
+        self.privacy.check(self.learner)
+        self.privacy.check_ledger(request.run)
         try:
             self.learner.task.check(self.data.train)
         except DataError as error:
@@ -172,7 +173,7 @@ class SiteWorker:
         train = self._check(request)
         if request.fingerprint != self.learner.backbone.fingerprint:
             raise SiteError(Refusal.BACKBONE, "the run's backbone has another fingerprint than this site's")
-        self.privacy.check(self.learner, request.run)
+        self.privacy.check(self.learner)
         began = time.perf_counter()
         private = bool(self.privacy.private)
         kept = carried(self.store.load(request.run), private)

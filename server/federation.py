@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from server.model_card import SYNTHETIC_WARNING, model_card
 from server.nodes import wait_for_nodes
 from server.records import ReferenceRecord, RoundRecord, SiteRecord
 from server.references import TRAINED, train_references
-from server.rounds import RoundLoop
+from server.rounds import RoundLoop, sites_asked
 from server.run_directory import RunDirectory
 from server.strategies import build_strategy, check_inbound, check_rotation, fewest_sites, proximal_of
 from server.summary import summarise
@@ -82,7 +81,7 @@ class _Run:
         joined = join(self.courier, self.config, self.directory.name, nodes)
         first_row = self._write_down_joining(joined, time.monotonic() - began)
         least = max(self.config.min_sites, fewest_sites(strategy), FEWEST_SITES if self.private else 1)
-        self._warn_of_noise(joined.federation)
+        self._warn_of_noise(joined.federation, least)
         if joined.state is not None and least > len(joined.federation.sites):
             raise ConfigError(
                 f"strategy='{self.config.strategy}' needs {least} sites to do what its name says, "
@@ -97,13 +96,13 @@ class _Run:
             raise FederationError("No reference was trained; the lines above say why.")
         self._finish(joined.federation, references, {}, {})
 
-    def _warn_of_noise(self, federation: Federation) -> None:
+    def _warn_of_noise(self, federation: Federation, least: int) -> None:
         """What privacy of whole sites leaves to learn. Raises ConfigError where too few sites take part for it."""
         if self.private is None:
             return
         level, config, sites = self.private.level, self.config, len(federation.sites)
         check_sites(level, sites)
-        asked = min(sites, max(config.min_sites, math.ceil(config.sampling_fraction * sites)))
+        asked = sites_asked(sites, config.sampling_fraction, least)
         numel = federation.rotation.largest_part(federation.contract.manifest).numel()
         for line in honest_warning(level, asked, config.rounds, numel):
             self.say(line)

@@ -22,9 +22,14 @@ from server.visits import ACCEPTED, EVALUATED, Visit, Visits
 AGGREGATED = "aggregated"
 
 
+def sites_asked(count: int, fraction: float, least: int) -> int:
+    """How many of ``count`` sites are asked in a round."""
+    return min(count, max(least, math.ceil(fraction * count - 1e-9)))
+
+
 def sample_sites(sites: Sequence[Site], fraction: float, least: int, seed: int, round_: int) -> list[Site]:
     """The sites asked in one round, by name; the same for the same seed and round, whatever happened before."""
-    wanted = min(len(sites), max(least, math.ceil(fraction * len(sites) - 1e-9)))
+    wanted = sites_asked(len(sites), fraction, least)
     drawn = np.random.default_rng([seed, round_]).choice(len(sites), size=wanted, replace=False)
     return [sites[index] for index in sorted(drawn)]
 

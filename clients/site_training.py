@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -19,6 +20,7 @@ from fedmedpeft.exchange import PeftState, Refusal, Scores, SiteError
 from fedmedpeft.training import FeatureCache, LocalTrainer, TrainingResult
 from fedmedpeft.training.private import DpSgd, PrivateTrainer
 
+_log = logging.getLogger("fedmedpeft.site")
 _MOMENT, _PERSONAL, _OWN, _PRIVATE = "moment/", "personal/", "own/", "private"
 
 
@@ -77,6 +79,32 @@ class SiteTraining:
         steps = self.config.local_steps
         purpose, first = f"{self.data.site}/{round_}", (round_ - 1) * steps
         return train_stretch(trainer, self.data.train, steps, purpose, first)
+
+    def train_within_memory(
+        self, trainer: LocalTrainer, round_: int, kept: Mapping[str, torch.Tensor], enter: Callable[[], None]
+    ) -> tuple[LocalTrainer, TrainingResult]:
+        """As :meth:`train`. Private steps that ran out of memory are begun anew with fewer records at once: what was
+        drawn for them is thrown away, so that they cost no more than what was paid.
+
+        Args:
+            enter: puts the learner back into the state that it was in.
+
+        Returns:
+            The trainer that came to the end, too.
+
+        Raises:
+            SiteError: as of :meth:`train`.
+        """
+        while True:
+            try:
+                return trainer, self.train(trainer, round_, kept)
+            except SiteError as error:
+                fewer = trainer.dp.physical_batch // 2 if isinstance(trainer, PrivateTrainer) else 0
+                if error.code is not Refusal.MEMORY or not fewer:
+                    raise
+            _log.warning("Out of memory: trying with %d records at once.", fewer)
+            enter()
+            trainer = self.trainer(trainer.proximal, replace(trainer.dp, physical_batch=fewer))
 
     def reach(self, private: bool) -> float:
         """How far one round moves the initial state; nothing of it is kept.

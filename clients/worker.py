@@ -12,11 +12,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from clients.global_state import whole_state
 from clients.inbound import Inbound
 from clients.local_training import scores_of
 from clients.outgoing import noises_sites, outgoing
 from clients.references import ReferenceTraining
+from clients.repeated_visits import RepeatedVisits
 from clients.run_classes import RunClasses
 from clients.site_model import Models, SiteModel
 from clients.site_privacy import SitePrivacy
@@ -162,43 +165,96 @@ class SiteWorker:
     def visit(self, request: VisitRequest) -> VisitReply:
         """Evaluate the state that came; unless it is the last visit, train on it and give back the result.
 
+        The same request gets the same answer once more; see :mod:`clients.repeated_visits`.
+
         Raises:
             ContractError: the state breaks the contract, or another field is out of range.
             SiteError: another backbone, a part of a state of which this site lacks the rest, classes that it lacks, a
                 privacy budget that does not allow it, or training that diverged. Nothing is kept then, but what the
                 privacy ledger has of training that happened.
         """
+        self._enter_visit(request)
+        return self.repeated.answer(request) or (self._test(request) if request.last else self._train(request))
+
+    def bounds(self, request: VisitRequest) -> tuple[Contract | None, PeftState | None]:
+        """For whoever checks an answer before it leaves: the contract of the tensors that may be in it (None where
+        there may be none), and the whole state that it was trained from.
+
+        Raises:
+            ContractError, SiteError: as :meth:`visit`, whose answer this is about.
+        """
+        if request.last:
+            return None, None
+        rotation = self.learner.rotation
+        contract = self.contract.over(rotation.part(self.contract.manifest, rotation.read(request.train)))
+        for kept in (self.store.load(request.run), self.store.load_before(request.run)):
+            try:
+                return contract, whole_state(request, rotation, self.contract, self.initial, kept)
+            except SiteError:
+                continue
+        raise SiteError(Refusal.STATE, "it no longer knows which state it was sent")
+
+    def has_answered(self, request: VisitRequest) -> bool:
+        """Whether :meth:`visit` would give an earlier answer again. Raises ContractError for a run that is no name."""
+        _check_run(request.run)
+        return self.repeated.answer(request) is not None
+
+    @property
+    def repeated(self) -> RepeatedVisits:
+        """What this site has answered before."""
+        return RepeatedVisits(self.config, self.store)
+
+    def _enter_visit(self, request: VisitRequest) -> None:
+        """Refuse what this run cannot ask for, or this site cannot do."""
         _check_run(request.run)
         self._enter_run(request.run, request.classes)
-        train = self._check(request)
+        self._check(request)
         if request.fingerprint != self.learner.backbone.fingerprint:
             raise SiteError(Refusal.BACKBONE, "the run's backbone has another fingerprint than this site's")
         self.privacy.check(self.learner)
-        began = time.perf_counter()
+
+    def _receive(
+        self, request: VisitRequest, training: SiteTraining, back: frozenset[str]
+    ) -> tuple[PeftState, dict[str, torch.Tensor]]:
+        """Check the state that came and put the learner into it; also, what the site kept for this visit."""
         private = bool(self.privacy.private)
-        kept = carried(self.store.load(request.run), private)
-        rotation = self.learner.rotation
-        received = whole_state(request, rotation, self.contract, self.initial, kept)
-        training = SiteTraining(self.config, self.data, self.model, self.store, self.features)
+        kept = carried(self.repeated.kept(request), private)
+        received = whole_state(request, self.learner.rotation, self.contract, self.initial, kept)
         self._inbound.check(received, request.round, kept, partial(training.reach, private))
-        dp = None if request.last else self.privacy.pay(request.run, request.round)
-        training.enter(received, kept, frozenset() if rotation.persist or request.last else rotation.resting(train))
+        training.enter(received, kept, back)
+        return received, kept
+
+    def _train(self, request: VisitRequest) -> VisitReply:
+        began = time.perf_counter()
+        training, rotation = self._training, self.learner.rotation
+        train = rotation.read(request.train)
+        back: frozenset[str] = frozenset() if rotation.persist else rotation.resting(train)
+        received, kept = self._receive(request, training, back)
+        dp = self.privacy.pay(request.run, request.round)
         trainer = training.trainer(request.proximal, dp)
-        splits = ("val", "test") if request.last else ("val",)
-        before = {name: scores_of(trainer.evaluate(self._splits()[name])) for name in splits}
-        result, sent, within = None, None, None
-        if request.last:
-            own = training.personalise(request.run, kept)
-            before |= {} if private else own
-        else:
-            with self.learner.taking_turns(train):
-                result = training.train(trainer, request.round, kept)
-            training.refuse_divergence()
-            trained = self.learner.export(rotation.part(self.contract.manifest, train))
-            sent, within = outgoing(self.config, request.clip, received, trained, self.privacy.randomness)
-            remembered = self._inbound.remembered(received, trained, request.round, kept)
-            self.store.keep(request.run, training.staying(trainer, received) | remembered)
-        return self._reply(request, before, result, sent, within, time.perf_counter() - began)
+        before = {"val": scores_of(trainer.evaluate(self.data.val))}
+        with self.learner.taking_turns(train):
+            trainer, result = training.train_within_memory(
+                trainer, request.round, kept, partial(training.enter, received, kept, back)
+            )
+        training.refuse_divergence()
+        trained = self.learner.export(rotation.part(self.contract.manifest, train))
+        sent, within = outgoing(self.config, request.clip, received, trained, self.privacy.randomness)
+        reply = self._reply(request, before, result, sent, within, time.perf_counter() - began)
+        remembered = self._inbound.remembered(received, trained, request.round, kept)
+        stays = training.staying(trainer, received) | remembered
+        self.store.keep(request.run, stays, self.repeated.done(request, reply))
+        return reply
+
+    def _test(self, request: VisitRequest) -> VisitReply:
+        began = time.perf_counter()
+        training = self._training
+        _, kept = self._receive(request, training, frozenset())
+        trainer = training.trainer(request.proximal, None)
+        before = {name: scores_of(trainer.evaluate(self._splits()[name])) for name in ("val", "test")}
+        own = training.personalise(request.run, kept)
+        before |= {} if self.privacy.private else own
+        return self._reply(request, before, None, None, None, time.perf_counter() - began)
 
     def _reply(
         self,
@@ -240,6 +296,10 @@ class SiteWorker:
         return training.train(request.kind)
 
     @property
+    def _training(self) -> SiteTraining:
+        return SiteTraining(self.config, self.data, self.model, self.store, self.features)
+
+    @property
     def _inbound(self) -> Inbound:
         return Inbound(self.config.inbound_factor, self.initial)
 
@@ -252,12 +312,8 @@ class SiteWorker:
         _check_run(run)
         self._model = self._models(self._classes.of(run, sent))
 
-    def _check(self, request: VisitRequest) -> tuple[str, ...]:
-        """What the server asks for must be something that this run can ask for.
-
-        Returns:
-            The groups to train.
-        """
+    def _check(self, request: VisitRequest) -> None:
+        """What the server asks for must be something that this run can ask for. Raises ContractError."""
         if not 1 <= request.round <= self.config.rounds + request.last:
             raise ContractError(f"round {request.round} is not one of the {self.config.rounds} rounds of this run")
         if not (math.isfinite(request.proximal) and request.proximal >= 0):
@@ -266,7 +322,6 @@ class SiteWorker:
         train, wanted = rotation.read(request.train), 0 if request.last else rotation.count
         if len(train) != wanted:
             raise ContractError(f"asks to train {len(train)} groups of tensors, such a visit trains {wanted}")
-        return train
 
     def _splits(self) -> dict[str, Split]:
         return {"train": self.data.train, "val": self.data.val, "test": self.data.test}

@@ -6,11 +6,14 @@ calls each. Nothing is pickled.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
+from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
 from fedmedpeft.exchange.contract import ContractError
@@ -43,6 +46,28 @@ AnyMessage = (
     | ReferenceRequest
     | ReferenceReply
 )
+
+
+def pack(content: RecordDict) -> bytes:
+    """A content as bytes, between the processes of a site; the same content gives the same bytes.
+
+    Flower's own protobuf messages: nothing is pickled.
+    """
+    return bytes(recorddict_to_proto(content).SerializeToString(deterministic=True))
+
+
+def unpack(packed: bytes) -> RecordDict:
+    """What :func:`pack` made. Raises ContractError for bytes that it could not have made."""
+    try:
+        return recorddict_from_proto(ProtoRecordDict.FromString(packed))
+    except Exception as error:
+        # Whoever sends these bytes may choose them: there are many ways of failing to read protobuf and records.
+        raise ContractError(f"the message cannot be read ({type(error).__name__})") from None
+
+
+def seal(content: RecordDict) -> str:
+    """SHA-256 (hex) of a content as bytes: equal for equal contents, whatever they were carried by."""
+    return hashlib.sha256(pack(content)).hexdigest()
 
 
 def wire_bytes(content: RecordDict) -> int:

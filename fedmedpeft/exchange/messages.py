@@ -24,6 +24,15 @@ class Refusal(IntEnum):
     CLASSES = 108
     PRIVACY = 109
     BUDGET = 110
+    POLICY = 111
+    EGRESS = 112
+    LATER = 113
+    CODE = 114
+    REPEATED = 115
+    DRY_RUN = 116
+    MEMORY = 117
+    DISK = 118
+    UNREACHABLE = 119
 
 
 class SiteError(Exception):
@@ -127,6 +136,7 @@ class VisitRequest:
         state_hash: of the whole global state, which the site must have once it has read this; empty without a rotation.
         classes: as in :class:`JoinRequest`, for a site that may have lost them; None for all others.
         clip: largest norm of an update, which the site keeps to; 0: none. Client-level privacy, clipped at the site.
+        notice: why this site's last answer did not count, for its own log; None where it did.
     """
 
     run: str
@@ -140,6 +150,7 @@ class VisitRequest:
     state_hash: str = ""
     classes: str | None = None
     clip: float = 0.0
+    notice: str | None = None
 
 
 @dataclass(frozen=True)
@@ -157,6 +168,8 @@ class VisitReply:
         epsilon: what the site's data has spent by now, over all runs, where the site tells.
         delta: of that epsilon.
         within: whether the update kept to ``clip`` before it was clipped, where the request asks for that.
+        withheld: what the site's policy keeps back, comma-separated: splits (``val``, ``test``) whose scores are not in
+            ``before``, and ``loss``, which is then nan.
     """
 
     site: str
@@ -171,6 +184,7 @@ class VisitReply:
     epsilon: float | None = None
     delta: float | None = None
     within: bool | None = None
+    withheld: str = ""
 
 
 @dataclass(frozen=True)

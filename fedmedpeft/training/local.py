@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,8 +15,12 @@ from fedmedpeft.config import RunConfig
 from fedmedpeft.data.split import Split
 from fedmedpeft.learner import HEAD, Learner
 from fedmedpeft.training.features import FeatureCache
+from fedmedpeft.training.memory import PhysicalBatch
 from fedmedpeft.training.predictor import LearnerPredictor
 from fedmedpeft.training.schedule import Schedule
+
+Loss = Callable[[torch.Tensor], torch.Tensor]
+"""Of some rows: their mean loss."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class LocalTrainer(LearnerPredictor):
         self.proximal = proximal
         self.optimiser = torch.optim.AdamW(parameter_groups(learner, config), weight_decay=config.weight_decay)
         self._base_rates = [rate * group["lr"] for group in self.optimiser.param_groups]
+        self._physical = PhysicalBatch()
         self._schedule = Schedule(config.total_steps, config.warmup_fraction, config.schedule)
 
     def train(self, split: Split, *, first_step: int, steps: int, seed: int) -> TrainingResult:
@@ -70,22 +75,41 @@ class LocalTrainer(LearnerPredictor):
         losses, began = 0.0, time.perf_counter()
         batches = _batches(len(split), config.batch_size, seed)
         with self._draws(seed) as generator:
-            for step, rows in zip(range(first_step, first_step + steps), batches, strict=False):
-                loss = learner.task.loss(self, split, rows, prior=prior, generator=generator)
+
+            def loss(part: torch.Tensor) -> torch.Tensor:
+                value = learner.task.loss(self, split, part, prior=prior, generator=generator)
                 for parameter, start in anchor:
-                    loss = loss + 0.5 * self.proximal * (parameter - start).square().sum()
-                losses += self._step(step, loss)
+                    value = value + 0.5 * self.proximal * (parameter - start).square().sum()
+                return value
+
+            for step, rows in zip(range(first_step, first_step + steps), batches, strict=False):
+                losses += self._step(step, loss, rows)
         return TrainingResult(losses / steps, steps, time.perf_counter() - began)
 
-    def _step(self, step: int, loss: torch.Tensor) -> float:
-        """One optimiser step down ``loss``; its value."""
+    def _step(self, step: int, loss: Loss, rows: torch.Tensor) -> float:
+        """One optimiser step down the mean loss of ``rows``; its value."""
         self._set_rates(step)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        value = self._gradients(loss, rows)
         if self.config.gradient_clip:
             clip_grad_norm_(self._parameters(), self.config.gradient_clip)
         self.optimiser.step()
-        return float(loss.detach())
+        return value
+
+    def _gradients(self, loss: Loss, rows: torch.Tensor) -> float:
+        """Set those of the mean loss, in parts where memory does not suffice for all rows at once; its value."""
+
+        def backward(part: torch.Tensor, share: float) -> float:
+            value = loss(part) if len(part) == len(rows) else share * loss(part)
+            value.backward()
+            return float(value.detach())
+
+        def start() -> None:
+            self.optimiser.zero_grad(set_to_none=True)
+
+        if self.learner.task.per_record:
+            return self._physical.fit(rows, backward, start)
+        start()
+        return backward(rows, 1.0)
 
     def _set_rates(self, step: int) -> None:
         """The schedule's step sizes at ``step``."""

@@ -7,14 +7,16 @@ what it is made from, never by who asked first.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 
 import torch
+from flwr.app import RecordDict
 
 from clients.domain_check import domain_verdict
-from clients.site_model import SiteModel
+from clients.requests import act, read_request
+from clients.site_model import Models, models_of
 from clients.site_privacy import SitePrivacy
 from clients.site_store import SiteStore
 from clients.worker import SiteWorker
@@ -25,9 +27,9 @@ from fedmedpeft.data import DataError, PartitionManifest, Source, build_source
 from fedmedpeft.data.run_partition import partition_for
 from fedmedpeft.data.site_data import SiteData, load_site
 from fedmedpeft.exchange import PeftState, Refusal, SiteError
-from fedmedpeft.learner import Learner, build_learner, load_configured
+from fedmedpeft.exchange import flower as wire
+from fedmedpeft.learner import Learner, load_configured
 from fedmedpeft.privacy.options import check_named_sites, site_privacy
-from fedmedpeft.starting_state import load_start
 from fedmedpeft.tasks import build_task
 from fedmedpeft.tasks.reading import check_reading, text_reader
 from fedmedpeft.training import FeatureCache
@@ -48,8 +50,8 @@ class SimulatedFederation:
         self.backbone: Backbone = load_configured(config)
         check_reading(config, self.source, self.backbone)
         self._texts = text_reader(config, self.backbone)
-        self._unused: Backbone | None = self.backbone
-        self._models: dict[tuple[str, ...], SiteModel] = {}
+        self.model: Models = models_of(config, self.backbone)
+        """The model that all sites here share, over the classes of their run."""
         self._data: dict[str, SiteData] = {}
         self._decided: dict[str, SitePrivacy] = {}
 
@@ -62,17 +64,6 @@ class SimulatedFederation:
     def initial(self) -> PeftState:
         """Where that learner starts."""
         return self.model(self.learner.task.classes).initial
-
-    def model(self, classes: tuple[str, ...]) -> SiteModel:
-        """The model that all sites here share, over the classes of their run; only the last one is kept."""
-        if classes not in self._models:
-            self._models.clear()
-            # A learner changes the backbone that it is built around: another one needs another.
-            backbone, self._unused = self._unused, None
-            learner = build_learner(self.config, classes, backbone)
-            load_start(learner, self.config)
-            self._models[classes] = SiteModel(learner, learner.export(learner.manifest()))
-        return self._models[classes]
 
     def data(self, site: str) -> SiteData:
         """Images of one site, decoded once, and its texts. Raises DataError where too little is readable."""
@@ -131,12 +122,18 @@ def _federation(config: RunConfig, count: int) -> SimulatedFederation:
     return SimulatedFederation(config, count)
 
 
-def simulated_site(run_config: Mapping[str, Any], index: int, count: int) -> SiteWorker:
-    """The worker of hospital ``index`` of ``count``.
+def simulated_site(run_config: Mapping[str, Any], index: int, count: int) -> Callable[[str, RecordDict], RecordDict]:
+    """Hospital ``index`` of ``count``: takes the kind of a request and its content, gives the answer's.
 
     Raises:
         SiteError: the configuration or the data cannot be used; safe to send to the server.
     """
+    worker = simulated_worker(run_config, index, count)
+    return lambda kind, content: wire.encode(act(worker, read_request(kind, content)))
+
+
+def simulated_worker(run_config: Mapping[str, Any], index: int, count: int) -> SiteWorker:
+    """Its worker. Raises SiteError as :func:`simulated_site` does."""
     try:
         return _federation(RunConfig.from_mapping(run_config), count).worker(index)
     except ConfigError as error:

@@ -1,0 +1,133 @@
+"""``python -m clients.deployment.daemon site.yaml``: the site worker as a process of its own.
+
+``fedmedpeft site start`` starts it beside Flower's SuperNode and starts it again where it ends.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from clients.deployment.desk import HospitalDesk
+from clients.deployment.service import service
+from clients.site_file import STATE_FOLDERS, SiteFile
+from fedmedpeft.components import ConfigError
+from fedmedpeft.file_lock import locked
+
+_PRIVATE = 0o700
+_LONGEST = 107
+"""Bytes of a path that a Unix socket can have."""
+_log = logging.getLogger("fedmedpeft.site")
+
+
+def serve(site: SiteFile, *, grace: float = 3600.0) -> None:
+    """Answer until SIGTERM; then finish what is being answered, at most ``grace`` seconds.
+
+    Raises:
+        ConfigError: another worker of this site runs, or the socket cannot be made.
+    """
+    _prepare_state(site)
+    try:
+        with (
+            locked(site.state_directory / "worker.lock", wait=False),
+            _listening(site) as listening,
+            HospitalDesk.opened(site) as desk,
+        ):
+            settings = {"log_config": None, "access_log": False, "lifespan": "off"}
+            config = uvicorn.Config(service(desk), timeout_graceful_shutdown=int(grace), **settings)  # type: ignore[arg-type]
+            # uvicorn raises the signal that ended it once more, for whoever was there before: that must not end the
+            # process before the log has its last line.
+            for ending in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(ending, lambda *_: None)
+            uvicorn.Server(config).run(sockets=[listening])
+    except BlockingIOError:
+        raise ConfigError(
+            f"A worker of site '{site.site}' runs already (its lock: '{site.state_directory / 'worker.lock'}'). "
+            "Stop it first; two would spend one privacy budget twice."
+        ) from None
+
+
+def _prepare_state(site: SiteFile) -> None:
+    """The state directory, which only the worker's user enters; but for the socket, where Flower's user is another."""
+    directory = site.state_directory
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        # Another user may pass through to the socket, and list or read nothing.
+        directory.chmod(_PRIVATE | (0o011 if site.worker.flower_user else 0))
+        for name in STATE_FOLDERS:
+            # Flower's own folder is made, and given to Flower's user, by what starts Flower.
+            if name != "flower":
+                site.folder(name).mkdir(mode=_PRIVATE, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"state='{directory}' cannot be made or is not this user's ({error.strerror}). Name a directory of the "
+            "user that the worker runs as."
+        ) from None
+
+
+@contextmanager
+def _listening(site: SiteFile) -> Iterator[socket.socket]:
+    """The socket, mode 0600, of Flower's user where that is another one."""
+    path = site.socket
+    length = len(os.fsencode(path))
+    if length > _LONGEST:
+        raise ConfigError(
+            f"The socket's path '{path}' has {length} bytes, and a socket's can have {_LONGEST} at most. "
+            "Set worker.socket to a short absolute path, in a directory that only the site's users enter."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    before = os.umask(0o177)
+    try:
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        listening.bind(str(path))
+    except OSError as error:
+        raise ConfigError(f"The socket '{path}' cannot be made ({error.strerror}).") from None
+    finally:
+        os.umask(before)
+    with listening:
+        _give_to(path, site.worker.flower_user)
+        yield listening
+    path.unlink(missing_ok=True)
+
+
+def _give_to(path: Path, user: str) -> None:
+    """Let ``user`` open the socket, and nobody else but root. Raises ConfigError."""
+    if not user:
+        return
+    try:
+        entry = pwd.getpwnam(user)
+        os.chown(path, entry.pw_uid, entry.pw_gid)
+    except KeyError:
+        raise ConfigError(
+            f"worker.flower-user='{user}': this machine has no such user. Make it, or leave it out."
+        ) from None
+    except PermissionError:
+        raise ConfigError(
+            f"worker.flower-user='{user}': the socket can only be given to another user by root. Start as root, or "
+            "leave it out."
+        ) from None
+
+
+def main(arguments: list[str]) -> int:
+    """Exit code 2 for what the caller can mend."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    try:
+        serve(SiteFile.load(Path(arguments[0])))
+    except ConfigError as error:
+        _log.error("%s", error)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

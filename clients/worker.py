@@ -10,7 +10,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 
@@ -20,6 +19,7 @@ from clients.local_training import scores_of
 from clients.outgoing import noises_sites, outgoing
 from clients.references import ReferenceTraining
 from clients.repeated_visits import RepeatedVisits
+from clients.request_checks import check_run_name, check_visit
 from clients.run_classes import RunClasses
 from clients.site_model import Models, SiteModel
 from clients.site_privacy import SitePrivacy
@@ -136,7 +136,7 @@ class SiteWorker:
             SiteError: classes that are not this site's, nothing to learn of them, or a method that cannot be trained
                 with the privacy that this site wants, or paid for.
         """
-        _check_run(request.run)
+        check_run_name(request.run)
         self._enter_run(request.run, request.classes)
         self.privacy.check(self.learner)
         self.privacy.check_ledger(request.run)
@@ -176,27 +176,9 @@ class SiteWorker:
         self._enter_visit(request)
         return self.repeated.answer(request) or (self._test(request) if request.last else self._train(request))
 
-    def bounds(self, request: VisitRequest) -> tuple[Contract | None, PeftState | None]:
-        """For whoever checks an answer before it leaves: the contract of the tensors that may be in it (None where
-        there may be none), and the whole state that it was trained from.
-
-        Raises:
-            ContractError, SiteError: as :meth:`visit`, whose answer this is about.
-        """
-        if request.last:
-            return None, None
-        rotation = self.learner.rotation
-        contract = self.contract.over(rotation.part(self.contract.manifest, rotation.read(request.train)))
-        for kept in (self.store.load(request.run), self.store.load_before(request.run)):
-            try:
-                return contract, whole_state(request, rotation, self.contract, self.initial, kept)
-            except SiteError:
-                continue
-        raise SiteError(Refusal.STATE, "it no longer knows which state it was sent")
-
     def has_answered(self, request: VisitRequest) -> bool:
         """Whether :meth:`visit` would give an earlier answer again. Raises ContractError for a run that is no name."""
-        _check_run(request.run)
+        check_run_name(request.run)
         return self.repeated.answer(request) is not None
 
     @property
@@ -206,9 +188,9 @@ class SiteWorker:
 
     def _enter_visit(self, request: VisitRequest) -> None:
         """Refuse what this run cannot ask for, or this site cannot do."""
-        _check_run(request.run)
+        check_run_name(request.run)
         self._enter_run(request.run, request.classes)
-        self._check(request)
+        check_visit(request, self.config, self.learner.rotation)
         if request.fingerprint != self.learner.backbone.fingerprint:
             raise SiteError(Refusal.BACKBONE, "the run's backbone has another fingerprint than this site's")
         self.privacy.check(self.learner)
@@ -309,25 +291,8 @@ class SiteWorker:
             return
         if run is None:
             raise ContractError("the request does not say for which run")
-        _check_run(run)
+        check_run_name(run)
         self._model = self._models(self._classes.of(run, sent))
-
-    def _check(self, request: VisitRequest) -> None:
-        """What the server asks for must be something that this run can ask for. Raises ContractError."""
-        if not 1 <= request.round <= self.config.rounds + request.last:
-            raise ContractError(f"round {request.round} is not one of the {self.config.rounds} rounds of this run")
-        if not (math.isfinite(request.proximal) and request.proximal >= 0):
-            raise ContractError(f"proximal={request.proximal} is not 0 or more")
-        rotation = self.learner.rotation
-        train, wanted = rotation.read(request.train), 0 if request.last else rotation.count
-        if len(train) != wanted:
-            raise ContractError(f"asks to train {len(train)} groups of tensors, such a visit trains {wanted}")
 
     def _splits(self) -> dict[str, Split]:
         return {"train": self.data.train, "val": self.data.val, "test": self.data.test}
-
-
-def _check_run(run: str) -> None:
-    """A run's name becomes a path here. Raises ContractError where it is no plain name."""
-    if not run or run == ".." or Path(run).name != run:
-        raise ContractError("the run's name is not a plain name")

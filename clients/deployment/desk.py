@@ -21,6 +21,7 @@ from flwr.app import RecordDict
 
 from clients.audit_log.audit_log import AuditLog, AuditLogError
 from clients.audit_log.events import PolicyRead, Started, Stopped
+from clients.deployment.bounds import bounds, change
 from clients.deployment.hospital import hospital_worker
 from clients.deployment.link import RUN_CONFIG
 from clients.deployment.log_lines import LogLines
@@ -29,7 +30,6 @@ from clients.egress.gate import EgressGate
 from clients.egress.policy import Policy
 from clients.egress.sent_bytes import SentBytes
 from clients.egress.withholding import withhold
-from clients.inbound import moved
 from clients.requests import Kind, Reply, Request, act, read_request
 from clients.site_file import SiteFile
 from clients.worker import SiteWorker
@@ -38,12 +38,10 @@ from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange import (
     Contract,
     ContractError,
-    JoinRequest,
     PeftState,
     ReferenceRequest,
     Refusal,
     SiteError,
-    VisitReply,
     VisitRequest,
 )
 from fedmedpeft.exchange import flower as wire
@@ -163,7 +161,7 @@ class HospitalDesk:
         if not repeated:
             lines.trained(worker, answer)
         reply = withhold(answer, self.site.policy, worker.learner.task)
-        contract, start = _bounds(worker, request)
+        contract, start = bounds(worker, request)
         gate = EgressGate(
             self.site.policy, self.site.site, worker.learner.task, worker.learner.backbone.fingerprint, self._sent
         )
@@ -187,13 +185,13 @@ class HospitalDesk:
             SiteError: it is a dry run.
             AuditLogError: the log cannot be written, and so nothing may leave.
         """
-        change = _change(reply, contract, start)
+        moved = change(reply, contract, start)
         if not self.site.policy.dry_run:
-            lines.left(reply, content, change, repeated=repeated)
+            lines.left(reply, content, moved, repeated=repeated)
             return
         folder = self.site.folder("dry-run")
         path = write_dry_run(folder, lines.kind, lines.run, lines.round or 0, content, reply, contract)
-        lines.dry_run(reply, content, change, path)
+        lines.dry_run(reply, content, moved, path)
         raise SiteError(Refusal.DRY_RUN, "dry run: nothing was sent")
 
     def _worker(self, announced: RunConfig) -> SiteWorker:
@@ -205,22 +203,6 @@ class HospitalDesk:
             self._policy.check_fingerprint(worker.learner.backbone.fingerprint)
             self._run = (announced, worker)
         return self._run[1]
-
-
-def _bounds(worker: SiteWorker, request: Request) -> tuple[Contract | None, PeftState | None]:
-    """What an answer may hold of a state, and what that was before training."""
-    if isinstance(request, VisitRequest):
-        return worker.bounds(request)
-    if isinstance(request, JoinRequest):
-        return worker.contract, worker.initial
-    return None, None
-
-
-def _change(reply: Reply, contract: Contract | None, start: PeftState | None) -> float | None:
-    """Norm of what training changed in the tensors that leave; None without training."""
-    if not isinstance(reply, VisitReply) or reply.state is None or contract is None or start is None:
-        return None
-    return moved(contract.admit(reply.state), (start.only(contract.manifest),))
 
 
 def _read(kind: Kind, content: RecordDict) -> tuple[RunConfig, Request]:

@@ -1,0 +1,27 @@
+"""What no run can ask of a site, whatever its policy."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from fedmedpeft.config import RunConfig
+from fedmedpeft.exchange import ContractError, VisitRequest
+from fedmedpeft.methods import Rotation
+
+
+def check_run_name(run: str) -> None:
+    """A run's name becomes a path here. Raises ContractError where it is no plain name."""
+    if not run or run == ".." or Path(run).name != run or not run.isprintable():
+        raise ContractError("the run's name is not a plain name")
+
+
+def check_visit(request: VisitRequest, config: RunConfig, rotation: Rotation) -> None:
+    """What the server asks for must be something that this run can ask for. Raises ContractError."""
+    if not 1 <= request.round <= config.rounds + request.last:
+        raise ContractError(f"round {request.round} is not one of the {config.rounds} rounds of this run")
+    if not (math.isfinite(request.proximal) and request.proximal >= 0):
+        raise ContractError(f"proximal={request.proximal} is not 0 or more")
+    train, wanted = rotation.read(request.train), 0 if request.last else rotation.count
+    if len(train) != wanted:
+        raise ContractError(f"asks to train {len(train)} groups of tensors, such a visit trains {wanted}")

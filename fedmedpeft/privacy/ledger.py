@@ -10,14 +10,14 @@ import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from fedmedpeft import __version__
+from fedmedpeft.chain import Chain, now
+from fedmedpeft.chained_file import ChainedFile, Found
 from fedmedpeft.privacy.accountant import BudgetExceeded, Spending, epsilon
-from fedmedpeft.privacy.ledger_file import Found, LedgerFile
 from fedmedpeft.privacy.ledger_identity import check_delta, refuse_other_data, refuse_other_terms
-from fedmedpeft.privacy.ledger_lines import FORMAT, Adopted, Entry, LedgerError, Opened, Planned, Spent
+from fedmedpeft.privacy.ledger_lines import FORMAT, LEDGER, Adopted, Entry, LedgerError, Opened, Planned, Spent
 from fedmedpeft.privacy.terms import Accounting
 from fedmedpeft.privacy.units import Unit
 
@@ -35,12 +35,15 @@ class Ledger:
         mended: what crashes had left half done, a sentence each.
     """
 
-    _found: Found
+    _chain: Chain
+    _entries: list[Entry]
     _opened: Opened
     _data: Opened | Adopted
     _history: list[Spending]
 
-    def __init__(self, file: LedgerFile, found: Found, accounting: Accounting, data_hash: str | None) -> None:
+    def __init__(
+        self, file: ChainedFile[Entry], found: Found[Entry], accounting: Accounting, data_hash: str | None
+    ) -> None:
         self.accounting: Accounting = accounting
         self.mended: tuple[str, ...] = ()
         self._file = file
@@ -69,11 +72,11 @@ class Ledger:
             LedgerError: delta is not below 1/n; or the ledger does not verify, cannot be written, or has another data
                 set, unit or delta.
         """
-        file = LedgerFile(path)
+        file = ChainedFile(path, LEDGER)
         with file.writing():
             found = file.read()
             file.mend(found)
-            if found.chain.entries:
+            if found.entries:
                 ledger = cls(file, found, accounting, data_hash)
                 refuse_other_terms(path, (ledger.unit, ledger.delta), (unit, delta))
                 refuse_other_data(path, ledger.data_hash, data_hash, units)
@@ -82,7 +85,7 @@ class Ledger:
                 delta = 1 / (10 * max(units, 1)) if delta is None else delta
                 check_delta(delta, unit, units)
                 first = Opened(
-                    time=_now(),
+                    time=now(),
                     version=__version__,
                     format=FORMAT,
                     data_hash=data_hash,
@@ -90,7 +93,8 @@ class Ledger:
                     units=units,
                     delta=float(delta),
                 )
-                ledger = cls(file, file.append(found, first), accounting, data_hash)
+                file.append(found.chain, first)
+                ledger = cls(file, file.read(), accounting, data_hash)
             ledger._say(found)
         return ledger
 
@@ -101,9 +105,9 @@ class Ledger:
         Raises:
             LedgerError: there is none, or it does not verify.
         """
-        file = LedgerFile(path)
+        file = ChainedFile(path, LEDGER)
         found = file.read()
-        if not found.chain.entries:
+        if not found.entries:
             raise LedgerError(f"There is no privacy ledger at '{path}'.")
         ledger = cls(file, found, accounting, None)
         ledger.mended = found.mendings
@@ -116,7 +120,7 @@ class Ledger:
     @property
     def entries(self) -> tuple[Entry, ...]:
         """All lines, as they were when this object last read or wrote."""
-        return self._found.chain.entries
+        return tuple(self._entries)
 
     @property
     def history(self) -> tuple[Spending, ...]:
@@ -160,7 +164,7 @@ class Ledger:
         """
         with self._writing():
             if self.planned(run, budget=budget) != spending:
-                self._append(Planned(time=_now(), version=__version__, run=run, budget=budget, **vars(spending)))
+                self._append(Planned(time=now(), version=__version__, run=run, budget=budget, **vars(spending)))
 
     def spend(self, run: str, round_: int, spending: Spending, *, budget: float) -> float:
         """Pay for steps that have not been trained yet; on the disk when this returns.
@@ -186,7 +190,7 @@ class Ledger:
             if after > budget:
                 raise BudgetExceeded(f"Round {round_} is refused", spent=before, asked=after, budget=budget)
             line = Spent(
-                time=_now(),
+                time=now(),
                 version=__version__,
                 run=run,
                 round=round_,
@@ -218,7 +222,7 @@ class Ledger:
             units = self.units if units is None else units
             check_delta(self.delta, self.unit, units)
             self._append(
-                Adopted(time=_now(), version=__version__, data_hash=data_hash, units=units, reason=reason.strip())
+                Adopted(time=now(), version=__version__, data_hash=data_hash, units=units, reason=reason.strip())
             )
         self._about = data_hash
 
@@ -226,7 +230,7 @@ class Ledger:
     def _writing(self) -> Iterator[None]:
         """Hold the file's lock, knowing what others have written since."""
         with self._file.writing():
-            if not self._file.unchanged(self._found):
+            if not self._file.unchanged(self._chain):
                 found = self._file.read()
                 self._file.mend(found)
                 self._say(found)
@@ -236,21 +240,22 @@ class Ledger:
             yield
 
     def _append(self, entry: Entry) -> None:
-        self._found = self._file.append(self._found, entry)
+        self._chain = self._file.append(self._chain, entry)
         self._note(entry)
 
-    def _take(self, found: Found) -> None:
+    def _take(self, found: Found[Entry]) -> None:
         """Read what the lines say."""
-        entries = found.chain.entries
-        openings = [number for number, entry in enumerate(entries, start=1) if isinstance(entry, Opened)]
+        openings = [number for number, entry in enumerate(found.entries, start=1) if isinstance(entry, Opened)]
         if openings != [1]:
             raise LedgerError(f"The privacy ledger '{self.path}' does not verify: it must open once, with line 1.")
-        self._found = found
+        self._chain = found.chain
+        self._entries = []
         self._history = []
-        for entry in entries:
+        for entry in found.entries:
             self._note(entry)
 
     def _note(self, entry: Entry) -> None:
+        self._entries.append(entry)
         if isinstance(entry, Opened):
             self._opened = entry
         if isinstance(entry, Opened | Adopted):
@@ -258,15 +263,11 @@ class Ledger:
         if isinstance(entry, Spent):
             self._history.append(_spending(entry))
 
-    def _say(self, found: Found) -> None:
+    def _say(self, found: Found[Entry]) -> None:
         """What was mended goes to the site's log."""
         for sentence in found.mendings:
             _log.warning("Privacy ledger '%s': %s", self.path, sentence)
         self.mended += found.mendings
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _spending(line: Planned | Spent) -> Spending:

@@ -191,7 +191,7 @@ def test_where_only_the_head_file_fails_the_line_counts(path: Path, monkeypatch:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("fedmedpeft.privacy.ledger_file.write_atomically", full)
+        patch.setattr("fedmedpeft.chained_file.write_atomically", full)
         for _ in range(2):  # the second must not leave the head file two lines behind
             with pytest.raises(LedgerError, match="No space left"):
                 ledger.spend("run", 1, ROUND, budget=8.0)

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from fedmedpeft.chain import Chain, read_chain
 from fedmedpeft.privacy.accountant import Spending
 from fedmedpeft.privacy.ledger import Ledger, LedgerError
-from fedmedpeft.privacy.ledger_lines import Chain, Entry, Opened, Spent, read_chain
+from fedmedpeft.privacy.ledger_lines import Entry, Opened, Spent
 
 _ROUND = Spending(1.0, 0.05, 10)
 _DATA = "a1" * 32

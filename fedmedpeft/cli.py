@@ -24,6 +24,11 @@ _ROOMS = {
     "privacy": "clients.privacy_cli",
     "audit": "simulations.audit_cli",
     "runs": "server.cli",
+    "provision": "server.provisioning.cli",
+    "server": "server.server_cli",
+    "site": "clients.site_cli",
+    "audit-log": "clients.audit_log.cli",
+    "data": "clients.data_cli",
 }
 """Command -> the module whose ``app`` has it, in the order of ``--help``."""
 

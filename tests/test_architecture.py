@@ -17,12 +17,22 @@ _FLOORS: list[dict[str, set[str]]] = [
     {
         "fedmedpeft.components": set(),
         "fedmedpeft.atomic_file": set(),
+        "fedmedpeft.chain": set(),
+        "fedmedpeft.chain_book": {"fedmedpeft.chain", "fedmedpeft.components"},
+        "fedmedpeft.chained_file": {
+            "fedmedpeft.atomic_file",
+            "fedmedpeft.chain",
+            "fedmedpeft.chain_book",
+            "fedmedpeft.file_lock",
+        },
         "fedmedpeft.console_table": set(),
         "fedmedpeft.file_lock": set(),
+        "fedmedpeft.flower_environment": set(),
+        "fedmedpeft.supervision": {"fedmedpeft.atomic_file"},
         "fedmedpeft.site_names": set(),
         "fedmedpeft.text": set(),
     },
-    {"fedmedpeft.config": set()},
+    {"fedmedpeft.config": set(), "fedmedpeft.site_identity": set()},
     {
         "fedmedpeft.backbones": set(),
         "fedmedpeft.data": set(),

@@ -38,8 +38,16 @@ class PolicySection(Section):
     counts: bool = Field(True, description="whether counts (a confusion matrix) may leave beside them")
     training_loss: bool = Field(True, description="whether the mean training loss may leave")
     smallest_count: int = Field(
-        10, ge=0, description="scores of fewer samples, and counts with a cell between 0 and this, stay here"
+        10,
+        ge=0,
+        description="numbers of samples below this are not told: scores of a split with fewer, answers that are rarer, "
+        "reasons for leaving images out that are fewer",
     )
+    smallest_cell: int = Field(
+        0, ge=0, description="scores of a split whose counts have a number between 0 and this stay here; 0: none do"
+    )
+    most_batch_size: int = Field(1024, ge=1, description="images of an optimiser step")
+    most_image_size: int = Field(1024, ge=1, description="pixels a side")
     hours: str = Field(
         "",
         pattern=r"^(\d\d:\d\d-\d\d:\d\d)?$",

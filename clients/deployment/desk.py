@@ -6,14 +6,13 @@ refusal travels as a code and a safe sentence; its cause stays in the site's own
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Self
 
@@ -22,58 +21,36 @@ from flwr.app import RecordDict
 from clients.audit_log.audit_log import AuditLog, AuditLogError
 from clients.audit_log.events import PolicyRead, Started, Stopped
 from clients.deployment.bounds import bounds, change
+from clients.deployment.first_visit import first_visit
 from clients.deployment.hospital import hospital_worker
 from clients.deployment.link import RUN_CONFIG
 from clients.deployment.log_lines import LogLines
+from clients.deployment.refusals import detail_of, refusal_of
+from clients.deployment.status import Status
 from clients.egress.dry_run import write_dry_run
 from clients.egress.gate import EgressGate
 from clients.egress.policy import Policy
 from clients.egress.sent_bytes import SentBytes
 from clients.egress.withholding import withhold
-from clients.requests import Kind, Reply, Request, act, read_request
+from clients.policy_section import PolicySection
+from clients.requests import Kind, Request, act, read_request
 from clients.site_file import SiteFile
 from clients.worker import SiteWorker
 from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange import (
-    Contract,
+    AnswersRequest,
     ContractError,
-    PeftState,
+    JoinRequest,
     ReferenceRequest,
     Refusal,
     SiteError,
     VisitRequest,
 )
 from fedmedpeft.exchange import flower as wire
-from fedmedpeft.training.memory import out_of_memory
+from fedmedpeft.tasks import build_task
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _log = logging.getLogger("fedmedpeft.site")
-
-
-@dataclass(frozen=True)
-class Status:
-    """What the site's own people may ask at any time.
-
-    Attributes:
-        pid: of the worker.
-        started, since: seconds since 1970; when the worker started, and when it began what it is doing.
-        busy: with which kind of request; empty: with none.
-        run, round: last asked for.
-        outcome: of the last request: "answered", or the name of a refusal.
-        reason: of the refusal.
-        seconds: that the last request took.
-    """
-
-    pid: int
-    started: float
-    busy: str = ""
-    since: float = 0.0
-    run: str = ""
-    round: int | None = None
-    outcome: str = ""
-    reason: str = ""
-    seconds: float = 0.0
 
 
 class HospitalDesk:
@@ -136,9 +113,9 @@ class HospitalDesk:
             try:
                 return self._answer(packed, lines)
             except BaseException as error:
-                refusal = _refusal(error)
+                refusal = refusal_of(error)
                 outcome, reason = refusal.code.name.lower(), refusal.reason
-                _log.warning("Refused (%s): %s", refusal.code.name, refusal.reason, exc_info=_detail(error))
+                _log.warning("Refused (%s): %s", refusal.code.name, refusal.reason, exc_info=detail_of(error))
                 lines.refused(refusal)
                 if not isinstance(error, Exception):
                     raise
@@ -157,51 +134,52 @@ class HospitalDesk:
             self._policy.check_reference()
         worker = self._worker(announced)
         repeated = isinstance(request, VisitRequest) and worker.has_answered(request)
+        content = self._reply(worker, request, lines, repeated=repeated)
+        if self.site.policy.dry_run:
+            if isinstance(request, JoinRequest):
+                self._reply(worker, first_visit(worker, request.run), lines.of("visit", request.run, 1), repeated=False)
+            raise SiteError(Refusal.DRY_RUN, "dry run: nothing was sent")
+        return content
+
+    def _reply(self, worker: SiteWorker, request: Request, lines: LogLines, *, repeated: bool) -> RecordDict:
+        """What leaves, noted before it does; in a dry run it is written down instead.
+
+        Raises:
+            ContractError, SiteError: it is refused, by the worker or the gate.
+            AuditLogError: the log cannot be written, and so nothing may leave.
+        """
         answer = act(worker, request)
         if not repeated:
             lines.trained(worker, answer)
-        reply = withhold(answer, self.site.policy, worker.learner.task)
         contract, start = bounds(worker, request)
-        gate = EgressGate(
-            self.site.policy, self.site.site, worker.learner.task, worker.learner.backbone.fingerprint, self._sent
-        )
+        known = build_task(worker.config.task) if isinstance(request, AnswersRequest) else worker.learner.task
+        fingerprint = "" if isinstance(request, AnswersRequest) else worker.learner.backbone.fingerprint
+        reply = withhold(answer, self.site.policy, known)
+        # What a dry run would send does not count against what a run may.
+        sent = None if self.site.policy.dry_run else self._sent
+        gate = EgressGate(self._gate_policy, self.site.site, known, fingerprint, sent)
         content = gate.let_out(reply, contract, start, lines.run)
-        self._note(reply, content, contract, start, lines, repeated=repeated)
+        moved = change(reply, contract, start)
+        if self.site.policy.dry_run:
+            folder = self.site.folder("dry-run")
+            path = write_dry_run(folder, lines.kind, lines.run, lines.round or 0, content, reply, contract)
+            lines.dry_run(reply, content, moved, path)
+        else:
+            lines.left(reply, content, moved, repeated=repeated)
         return content
 
-    def _note(
-        self,
-        reply: Reply,
-        content: RecordDict,
-        contract: Contract | None,
-        start: PeftState | None,
-        lines: LogLines,
-        *,
-        repeated: bool,
-    ) -> None:
-        """Note what leaves, before it does. In a dry run write it down and refuse.
-
-        Raises:
-            SiteError: it is a dry run.
-            AuditLogError: the log cannot be written, and so nothing may leave.
-        """
-        moved = change(reply, contract, start)
-        if not self.site.policy.dry_run:
-            lines.left(reply, content, moved, repeated=repeated)
-            return
-        folder = self.site.folder("dry-run")
-        path = write_dry_run(folder, lines.kind, lines.run, lines.round or 0, content, reply, contract)
-        lines.dry_run(reply, content, moved, path)
-        raise SiteError(Refusal.DRY_RUN, "dry run: nothing was sent")
+    @property
+    def _gate_policy(self) -> PolicySection:
+        """In a dry run the bytes of a run have no limit: none of them leaves."""
+        policy = self.site.policy
+        return policy.model_copy(update={"most_bytes_of_run": 0}) if policy.dry_run else policy
 
     def _worker(self, announced: RunConfig) -> SiteWorker:
         """The worker of the run; another run needs another."""
         if self._run is None or self._run[0] != announced:
             # The old one's memory is needed for the new one.
             self._run = None
-            worker = self._build(self.site, announced)
-            self._policy.check_fingerprint(worker.learner.backbone.fingerprint)
-            self._run = (announced, worker)
+            self._run = (announced, self._build(self.site, announced))
         return self._run[1]
 
 
@@ -214,24 +192,5 @@ def _read(kind: Kind, content: RecordDict) -> tuple[RunConfig, Request]:
         config = RunConfig.from_mapping(announced)
     except ConfigError as error:
         raise SiteError(Refusal.CONFIGURATION, str(error)) from error
-    return config, read_request(kind, content)
-
-
-def _refusal(error: BaseException) -> SiteError:
-    """What the server is told of ``error``."""
-    if isinstance(error, SiteError):
-        return error
-    if isinstance(error, ContractError):
-        return SiteError(Refusal.CONTRACT, str(error))
-    if isinstance(error, AuditLogError):
-        return SiteError(Refusal.DISK, error.public)
-    if isinstance(error, OSError) and error.errno in _FULL:
-        return SiteError(Refusal.DISK, "the site's disk is full")
-    if out_of_memory(error):
-        return SiteError(Refusal.MEMORY, "the site ran out of memory")
-    return SiteError(Refusal.INTERNAL, "internal error; the site's log has the details")
-
-
-def _detail(error: BaseException) -> BaseException | None:
-    """What the site's own log shows beside a refusal: its cause, or what nobody foresaw."""
-    return error.__cause__ if isinstance(error, SiteError | ContractError) else error
+    # Where a server goes on after it was interrupted it is the same run.
+    return config.model_copy(update={"resume": ""}), read_request(kind, content)

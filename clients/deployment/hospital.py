@@ -10,6 +10,7 @@ import torch
 from clients.deployment.own_data import own_partition, own_source
 from clients.deployment.site_run import site_config, site_settings
 from clients.domain_check import domain_verdict
+from clients.egress.policy import Policy
 from clients.site_file import SiteFile
 from clients.site_model import models_of
 from clients.site_privacy import SitePrivacy
@@ -21,6 +22,7 @@ from fedmedpeft.data import DataError
 from fedmedpeft.data.site_data import load_site
 from fedmedpeft.exchange import Refusal, SiteError
 from fedmedpeft.learner import load_configured
+from fedmedpeft.tasks import build_task
 from fedmedpeft.tasks.reading import check_reading, text_reader
 from fedmedpeft.training import FeatureCache
 
@@ -31,7 +33,7 @@ def hospital_worker(site: SiteFile, announced: RunConfig) -> SiteWorker:
     """Load backbone and data for a run that the policy allows. Takes seconds; one worker serves the whole run.
 
     Raises:
-        SiteError: the configuration or the data cannot be used; the details are in the site's log.
+        SiteError: the configuration, the backbone or the data cannot be used; the details are in the site's log.
     """
     try:
         return _build(site, site_config(site, announced))
@@ -48,7 +50,13 @@ def _build(site: SiteFile, config: RunConfig) -> SiteWorker:
     if site.worker.threads:
         torch.set_num_threads(site.worker.threads)
     source = own_source(site)
+    if build_task(config.task).classes_from == "data" and not site.data.classes:
+        raise ConfigError(
+            "data.classes of site.yaml is empty. List all labels of the federation there, sorted: the server is told "
+            "them, and so they are not taken from whatever the label column holds."
+        )
     backbone = load_configured(config)
+    Policy(site.policy, site.backbones).check_fingerprint(backbone.fingerprint)
     check_reading(config, source, backbone)
     preprocessing = backbone.record.preprocessing
     data = load_site(

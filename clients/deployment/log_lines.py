@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,12 @@ class LogLines:
         self._log = log
         self._came: dict[str, Any] = {"bytes": len(packed), "content_hash": hashlib.sha256(packed).hexdigest()}
         self._asked = False
+
+    def of(self, kind: Kind, run: str, round_: int) -> LogLines:
+        """Of what the site asks itself beside this request, in a dry run."""
+        lines = copy(self)
+        lines.kind, lines.run, lines.round = kind, run, round_
+        return lines
 
     def asked(self, request: Request, announced: RunConfig) -> None:
         """It could be read."""

@@ -37,7 +37,11 @@ def site_at(tiny_backbone: Path, tmp_path: Path) -> Callable[..., SiteFile]:
         content: dict[str, Any] = {
             "site": "st-mary",
             "server": {"address": "127.0.0.1:1", "ca-certificate": "ca.crt", "key": "site.key"},
-            "data": {"source": "phantoms(images=120, scanners=3, size=32)", "rows-of": "scanner-01"},
+            "data": {
+                "source": "phantoms(images=120, scanners=3, size=32)",
+                "rows-of": "scanner-01",
+                "classes": ["mottled", "multifocal", "smooth", "spiculated"],
+            },
             "backbones": {"small": str(tiny_backbone)},
             "policy": {"smallest-count": 0},
         }

@@ -118,6 +118,7 @@ def test_an_answer_is_sent_again_and_noted_as_such(desk: HospitalDesk, announced
         ({"approved-runs": ["0" * 64]}, Refusal.POLICY, "approved"),
         ({"backbones": ["0" * 64]}, Refusal.POLICY, "fingerprint"),
         ({"smallest-count": 1000}, Refusal.POLICY, "smallest"),
+        ({"most-batch-size": 2}, Refusal.POLICY, "batch-size=4"),
         ({"most-bytes": 100}, Refusal.EGRESS, "most-bytes"),
     ],
 )
@@ -151,10 +152,30 @@ def test_a_dry_run_trains_writes_and_sends_nothing(site_at: Make, announced: Run
         refused = _refusal(desk, "join", _packed(announced, JoinRequest("run", True)))
         assert refused.code is Refusal.DRY_RUN
         files = sorted(path.name for path in desk.site.folder("dry-run").iterdir())
-        assert files == ["run--join-0000.bin", "run--join-0000.json"]
+        assert files == [f"run--{kind}.{end}" for kind in ("join-0000", "visit-0001") for end in ("bin", "json")]
         lines = _lines(desk)
-        assert [line["kind"] for line in lines[-2:]] == ["dry_run", "refused"]
+        assert [line["kind"] for line in lines[-4:]] == ["dry_run", "trained", "dry_run", "refused"]
+        sent = wire.decode_visit_reply(wire.unpack((desk.site.folder("dry-run") / files[2]).read_bytes()))
+        assert sent.steps == 2
+        assert sent.state is not None
         assert not any(line["kind"] == "left" for line in lines)
+
+
+def test_a_dry_run_leaves_nothing_in_the_way_of_the_run(site_at: Make, announced: RunConfig) -> None:
+    """What it trained is not the answer that the run gets."""
+    with HospitalDesk.opened(site_at(policy={"dry-run": True, "smallest-count": 0})) as desk:
+        _refusal(desk, "join", _packed(announced, JoinRequest("run", True)))
+    with HospitalDesk.opened(site_at(policy={"smallest-count": 0})) as desk:
+        desk.answer("visit", _packed(announced, _first_visit(desk, announced)))
+        assert _lines(desk)[-1]["kind"] == "left"
+
+
+def test_without_a_list_of_classes_none_are_told(site_at: Make, announced: RunConfig) -> None:
+    site = site_at(data={"source": "phantoms(images=120, scanners=3, size=32)", "rows-of": "scanner-01"})
+    with HospitalDesk.opened(site) as desk:
+        refused = _refusal(desk, "join", _packed(announced, JoinRequest("run", True)))
+        assert refused.code is Refusal.CONFIGURATION
+        assert "mottled" not in refused.reason
 
 
 def test_a_reference_is_refused_and_the_run_goes_on(desk: HospitalDesk, announced: RunConfig) -> None:

@@ -1,0 +1,29 @@
+"""The visit that a dry run trains: the one that a server would ask for in round 1."""
+
+from __future__ import annotations
+
+from clients.worker import SiteWorker
+from fedmedpeft.exchange import VisitRequest
+from fedmedpeft.privacy.client_level import client_level
+
+
+def first_visit(worker: SiteWorker, run: str) -> VisitRequest:
+    """A request of the site to itself, from the state that all sites start from.
+
+    Its run has a name of its own, so that what it leaves in the store is not in the way of the run that it rehearses.
+    """
+    config, learner = worker.config, worker.learner
+    rotation, manifest = learner.rotation, worker.contract.manifest
+    train = rotation.draw(config.seed, 1, worker.data.site) if rotation else ()
+    whole, level = worker.initial.only(manifest), client_level(config.client_privacy)
+    return VisitRequest(
+        run=f"dry-run-{run}",
+        round=1,
+        last=False,
+        fingerprint=learner.backbone.fingerprint,
+        proximal=0.0,
+        state=whole.only(rotation.part(manifest, ())).encode(),
+        train=rotation.write(train),
+        state_hash=whole.hash() if rotation else "",
+        clip=level.clip if level and level.clip_at == "site" else 0.0,
+    )

@@ -15,9 +15,9 @@ from pathlib import Path
 import tomli_w
 
 from fedmedpeft.config import RunConfig
-from simulations.app_directory import make_app_directory
+from server.app_directory import make_app_directory
+from server.processes.follow import Follower
 from simulations.environment import flower_home, flower_settings
-from simulations.follow import Follower
 from simulations.superlink import LocalSuperLink
 
 _PREFIX = re.compile(r"^Simulation failed with exception: ")

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import tomli_w
 
+from fedmedpeft.supervision.leftovers import end_processes, processes_in, processes_with, wait_until
+
 _STARTUP = 60.0
 _FAREWELL = 8.0
-_PAUSE = 0.1
 
 
 class LaunchError(RuntimeError):
@@ -87,64 +85,9 @@ class LocalSuperLink:
     def _wait_until_healthy(self, port: int) -> None:
         assert self._process is not None
         process = self._process
-        up = _wait(lambda: process.poll() is not None or _is_healthy(port), _STARTUP)
+        up = wait_until(lambda: process.poll() is not None or _is_healthy(port), _STARTUP)
         if not up or process.poll() is not None:
             raise LaunchError(f"Flower's SuperLink did not start. Its log: {self.log}")
-
-
-def processes_with(marker: str) -> list[int]:
-    """Ids of this user's processes that have ``NAME=value`` in their environment; empty where there is no /proc."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            content = entry.read_bytes()
-        except OSError:
-            continue
-        if marker.encode() in content.split(b"\0"):
-            found.append(int(entry.parent.name))
-    return [pid for pid in found if pid != os.getpid()]
-
-
-def processes_in(directory: Path) -> list[int]:
-    """Ids of this user's processes that work in ``directory``, even if it is deleted; empty where there is no /proc.
-
-    Ray's own agents write their title over their environment, so this is all that tells whose they are.
-    """
-    found = []
-    for entry in Path("/proc").glob("[0-9]*/cwd"):
-        try:
-            place = str(entry.readlink())
-        except OSError:
-            continue
-        if place.removesuffix(" (deleted)") == str(directory):
-            found.append(int(entry.parent.name))
-    return [pid for pid in found if pid != os.getpid()]
-
-
-def end_processes(find: Callable[[], list[int]], patience: float) -> None:
-    """Give the processes that ``find`` finds ``patience`` seconds to leave by themselves, then end them."""
-    if not _wait(lambda: not find(), patience):
-        for sign in (signal.SIGTERM, signal.SIGKILL):
-            _signal(find(), sign)
-            if _wait(lambda: not find(), _FAREWELL / 2):
-                break
-
-
-def _signal(pids: list[int], sign: signal.Signals) -> None:
-    for pid in pids:
-        try:
-            os.kill(pid, sign)
-        except ProcessLookupError:
-            continue
-
-
-def _wait(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_PAUSE)
-    return True
 
 
 def _free_port() -> int:

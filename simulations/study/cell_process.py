@@ -19,13 +19,14 @@ import typer
 from fedmedpeft.components import ConfigError
 from fedmedpeft.data import DataError
 from fedmedpeft.file_lock import locked
+from fedmedpeft.supervision.leftovers import end_processes, processes_with
 from server.errors import FederationError
 from simulations.in_process import run_in_process
 from simulations.launch import Launch, run
 from simulations.preflight import PARTITION_FILE, Federation, plan_federation
 from simulations.settings import read_settings
 from simulations.stopping import stopped_once
-from simulations.superlink import LaunchError, end_processes, processes_with
+from simulations.superlink import LaunchError
 
 MARKER = "FEDMEDPEFT_CELL"
 """Every process of a cell has it in its environment, with the path of the cell's configuration."""

@@ -16,11 +16,11 @@ import yaml
 from typer.testing import CliRunner
 
 from fedmedpeft.cli import app
+from fedmedpeft.supervision.leftovers import processes_with
 from simulations.settings import read_settings
 from simulations.study import executor
 from simulations.study.cell import Cell
 from simulations.study.cell_directory import CellDirectory, Outcome
-from simulations.superlink import processes_with
 from tests.simulations.conftest import run_in_process
 from tests.simulations.study.fakes import FakeExecutor
 

@@ -12,7 +12,7 @@ import pytest
 import tomli_w
 
 from fedmedpeft.adapter_file import read_adapter
-from simulations.superlink import processes_with
+from fedmedpeft.supervision.leftovers import processes_with
 from tests.simulations.conftest import run_in_process, tiny_config
 
 _ROOT = Path(__file__).parents[2]

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from fedmedpeft.supervision.leftovers import processes_in, processes_with
 from simulations import superlink
-from simulations.superlink import LaunchError, LocalSuperLink, processes_in, processes_with
+from simulations.superlink import LaunchError, LocalSuperLink
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="no /proc on this system")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from flwr.cli.build import build_fab_from_disk
 
-from simulations.app_directory import app_project, make_app_directory
+from server.app_directory import app_project, make_app_directory
 
 _ROOT = Path(__file__).parents[2]
 

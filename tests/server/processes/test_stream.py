@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from simulations.stream import PlainStream, run_id
+from server.processes.stream import PlainStream, run_id
 
 _LOG = """\
 Flower App configuration warnings in '/x/pyproject.toml':

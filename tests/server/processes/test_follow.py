@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from simulations.follow import Follower
+from server.processes.follow import Follower
 
 _FLWR = """#!/bin/sh
 case "$1" in

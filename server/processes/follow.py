@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from simulations.stream import PlainStream, run_id
+from server.processes.stream import PlainStream, run_id
 
 _COMPLETED = "finished:completed"
 _DIRECTORY = re.compile(r"Run directory: (/.+)$")
@@ -38,7 +38,8 @@ class Follower:
         self.log, self.say, self.verbose = log, say, verbose
         self.run_directory: Path | None = None
         """Where the ServerApp said that it writes to."""
-        self._run_id: str | None = None
+        self.run_id: str | None = None
+        """The run, as Flower calls it."""
         self._last = ""
 
     def follow(self) -> None:
@@ -68,7 +69,7 @@ class Follower:
             raise
 
     def _read(self, line: str, plain: str | None) -> None:
-        self._run_id = self._run_id or run_id(line)
+        self.run_id = self.run_id or run_id(line)
         if plain:
             self._last = plain
             match = _DIRECTORY.search(plain)
@@ -79,17 +80,17 @@ class Follower:
             self.say(plain)
 
     def _stop(self, process: subprocess.Popen[str]) -> None:
-        if self._run_id is not None:
-            self._flwr("stop", self._run_id)
+        if self.run_id is not None:
+            self._flwr("stop", self.run_id)
         process.terminate()
         process.wait()
 
     def status(self) -> tuple[bool, str]:
         """Whether the run completed, and if not why. ``flwr run`` itself ends with 0 even where the run failed."""
-        if self._run_id is None:
+        if self.run_id is None:
             return False, self._last or "Flower did not start the run"
         try:
-            run = json.loads(self._flwr("ls", "--run-id", self._run_id, "--format", "json"))["runs"][0]
+            run = json.loads(self._flwr("ls", "--run-id", self.run_id, "--format", "json"))["runs"][0]
             return run["status"] == _COMPLETED, str(run["status-details"])
         except (ValueError, KeyError, IndexError):
             return False, "Flower does not say how the run ended"

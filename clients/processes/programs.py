@@ -1,0 +1,33 @@
+"""The programs that Flower's executor finds first: ours for ClientApps, and for all other tasks one that refuses.
+
+A server could also ask a site to run an "AgentApp", or another kind of task, whose code comes with it. None is wanted
+here.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from flwr.supercore.constant import TASK_TYPE_TO_COMMAND, TaskType
+
+from fedmedpeft.atomic_file import write_atomically
+
+_OURS = "clients.processes.clientapp_process"
+
+
+def write_programs(directory: Path) -> Path:
+    """Write the programs into ``directory``, which others may read and only its owner may change."""
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o755)
+    for task, command in TASK_TYPE_TO_COMMAND.items():
+        write_atomically(directory / command, _script(task, command), mode=0o755)
+    return directory
+
+
+def _script(task: TaskType, command: str) -> str:
+    if task == TaskType.CLIENT_APP:
+        # -P: no module of the directory that it happens to start in.
+        return f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m {_OURS} "$@"\n'
+    return f'#!/bin/sh\necho "Refused: this site runs no {command}." >&2\nexit 1\n'

@@ -1,0 +1,1 @@
+"""Flower's processes on the server's machine: started, watched, asked."""

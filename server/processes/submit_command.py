@@ -1,0 +1,115 @@
+"""``fedmedpeft server submit``: a run for the real federation, and what becomes of it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import tempfile
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import typer
+
+from fedmedpeft.components import ConfigError
+from fedmedpeft.config import RunConfig
+from server.app_directory import make_app_directory
+from server.processes.control import ServerError, operator_environment
+from server.processes.follow import Follower
+from server.processes.kit import ServerKit
+
+_PATIENCE = 120.0
+
+
+def read_run(path: Path, kit: ServerKit, resume: str) -> RunConfig:
+    """A checked configuration with an absolute runs-dir: relative ones start in the kit.
+
+    Raises:
+        ConfigError: the file cannot be read or a value cannot be; there is no such run to go on with.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"Run configuration '{path}' cannot be read: {error}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"Run configuration '{path}' is not TOML: {error}.") from None
+    config = RunConfig.from_mapping(content | ({"resume": resume} if resume else {}))
+    runs = kit.directory / Path(config.runs_dir).expanduser()
+    if config.resume and not (runs / config.resume).is_dir():
+        raise ConfigError(f"resume='{config.resume}': there is no such run in '{runs}'.")
+    return RunConfig.from_mapping(config.to_mapping() | {"runs-dir": str(runs)})
+
+
+def submit(kit: ServerKit, config: RunConfig, say: Callable[[str], None], *, follow: bool) -> str:
+    """Hand ``config`` and the installed app to the server. With ``follow`` wait for the end.
+
+    Returns:
+        The run's id at Flower.
+
+    Raises:
+        ServerError: the server does not take it, or with ``follow`` the run did not complete.
+    """
+    environment = operator_environment(kit)
+    with tempfile.TemporaryDirectory(prefix="fedmedpeft-submit-") as folder:
+        make_app_directory(Path(folder) / "app")
+        (Path(folder) / "run-config.toml").write_text(tomli_w.dumps(config.to_mapping()), encoding="utf-8")
+        command = submit_command(Path(folder))
+        if not follow:
+            run = _ask([*command, "--format", "json"], environment)
+            return str(run["run-id"])
+        log = kit.state / "logs" / f"submit-{time.strftime('%Y%m%d-%H%M%S')}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        follower = Follower([*command, "--stream"], Path(folder), environment, log, say, False)
+        follower.follow()
+        completed, details = follower.status()
+    if not completed:
+        raise ServerError(f"{' '.join(details.split()) or 'The run did not complete.'} (log: {log})")
+    return follower.run_id or ""
+
+
+def submit_command(folder: Path) -> list[str]:
+    """``flwr run`` of what lies in ``folder``; the server is the default connection of the operator's FLWR_HOME."""
+    return ["flwr", "run", str(folder / "app"), "--run-config", str(folder / "run-config.toml")]
+
+
+def list_runs(kit: ServerKit) -> list[dict[str, Any]]:
+    """Flower's runs, newest first. Raises ServerError."""
+    runs = _ask(["flwr", "ls", "--format", "json"], operator_environment(kit))["runs"]
+    return list(runs)
+
+
+def stop_run(kit: ServerKit, run: str) -> None:
+    """Raises ServerError where there is no such run, or it has ended."""
+    _ask(["flwr", "stop", run, "--format", "json"], operator_environment(kit))
+
+
+def show_submission(kit: ServerKit, config: RunConfig) -> None:
+    """The same by hand."""
+    folder = Path("NEW-DIRECTORY")
+    typer.echo(f"export FLWR_HOME={shlex.quote(str(kit.operator))}")
+    typer.echo(
+        f"python -c 'from pathlib import Path; from server.app_directory import make_app_directory as make; "
+        f'make(Path("{folder}/app"))\''
+    )
+    typer.echo(shlex.join([*submit_command(folder), "--stream"]))
+    typer.echo(f"# {folder}/run-config.toml")
+    typer.echo("".join(f"# {line}\n" for line in tomli_w.dumps(config.to_mapping()).splitlines()), nl=False)
+
+
+def _ask(command: list[str], environment: dict[str, str]) -> dict[str, Any]:
+    """The answer of a ``flwr`` command, whose exit code does not tell how it went. Raises ServerError."""
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_PATIENCE, check=False)
+    except subprocess.TimeoutExpired:
+        raise ServerError(f"`{shlex.join(command[:2])}` got no answer within {_PATIENCE:g} s.") from None
+    try:
+        answer = json.loads(done.stdout[done.stdout.index("{") :])
+    except ValueError:
+        raise ServerError(f"Flower says: {' '.join((done.stdout + done.stderr).split())[-400:]}") from None
+    if not isinstance(answer, dict) or not answer.get("success"):
+        raise ServerError(f"Flower says: {' '.join(str(answer.get('error-message', '')).split())}")
+    return answer

@@ -19,8 +19,8 @@ from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange import Refusal, SiteError, VisitReply, VisitRequest
 from fedmedpeft.exchange import flower as wire
 
-_OF_THE_MACHINE = ("device", "resume", "run-name", "runs-dir")
-"""Keys of a configuration that may differ between two tries of one run."""
+_NOT_OF_A_VISIT = ("device", "min-sites", "resume", "round-timeout", "run-name", "runs-dir", "sites")
+"""Keys that change nothing of what a site does in a visit, and so may differ between two tries of one run."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class RepeatedVisits:
         """What makes two requests the same one: run, round, configuration, and the state to start from."""
         state = request.state_hash or _hash(request)
         asked = (request.run, request.round, request.fingerprint, request.proximal, request.train, request.clip, state)
-        config = {key: value for key, value in self.config.to_mapping().items() if key not in _OF_THE_MACHINE}
+        config = {key: value for key, value in self.config.to_mapping().items() if key not in _NOT_OF_A_VISIT}
         return hashlib.sha256(json.dumps([asked, config], sort_keys=True).encode()).digest()
 
     def answer(self, request: VisitRequest) -> VisitReply | None:

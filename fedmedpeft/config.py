@@ -120,6 +120,12 @@ class RunConfig(BaseModel):
     )
     round_timeout: float = Field(3600.0, gt=0, description="seconds to wait for the sites of a round")
     max_norm: float = Field(1e6, gt=0, description="largest Euclidean norm of a PEFT state that either side accepts")
+    outlier_spread: float = Field(
+        3.0,
+        ge=0,
+        description="a site whose update is longer than usual by more than so many of the round's robust standard "
+        "deviations sits the round out (of 4 updates or more); 0: updates of any length count",
+    )
 
     privacy: str = Field(
         OFF,
@@ -149,6 +155,7 @@ class RunConfig(BaseModel):
     run_name: str = Field(
         "", description="directory of this run below runs-dir; empty: made from method, data and time"
     )
+    resume: str = Field("", description="name of an interrupted run below runs-dir to go on with; empty: a new run")
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> Self:
@@ -216,8 +223,9 @@ class RunConfig(BaseModel):
             parse_spec(text)
         if self.sites and self.mode == "federated" and self.min_sites > self.sites:
             raise ValueError(f"min-sites={self.min_sites} is more than sites={self.sites}; lower it or add sites")
-        if self.run_name and (self.run_name == ".." or Path(self.run_name).name != self.run_name):
-            raise ValueError(f"run-name='{self.run_name}' must be a plain name; set the directory with runs-dir")
+        for key, name in (("run-name", self.run_name), ("resume", self.resume)):
+            if name and (name == ".." or Path(name).name != name):
+                raise ValueError(f"{key}='{name}' must be a plain name; set the directory with runs-dir")
         return self
 
     @property

@@ -5,21 +5,23 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvg, FedAvgM
 from flwr.serverapp.strategy.fedopt import FedOpt
+from numpy.typing import NDArray
 
 from fedmedpeft.exchange import Contract, ContractError, Manifest, PeftState
 from fedmedpeft.exchange.flower import VISIT
 from fedmedpeft.exchange.peft_state import Vector
 from server.client_privacy import ClientPrivacy
 from server.strategies import WEIGHT
+from server.strategy_memory import memory_of, recall
 
 Weighting = Literal["samples", "sqrt", "uniform"]
 
@@ -66,6 +68,14 @@ class Aggregator:
         self._contract = contract
         self._weighting = weighting
         self._private = private
+
+    def memory(self) -> dict[str, NDArray[Any]]:
+        """What the strategy remembers, as named arrays; empty where it remembers nothing."""
+        return memory_of(self._strategy)
+
+    def recall(self, memory: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from what :meth:`memory` gave."""
+        recall(self._strategy, memory)
 
     def aggregate(self, round_: int, state: PeftState, updates: Sequence[Update]) -> PeftState:
         """The next global state. The order of ``updates`` does not matter: they are taken by site name.

@@ -36,6 +36,9 @@ def list_runs(runs_dir: _RunsDir = _DIRECTORY, as_json: _AsJson = False) -> None
         for run in found
     ]
     _table("Test scores (mean of the sites, worst site), gain over training alone", columns, rows, text=4)
+    for run in found:
+        if not run["completed"]:
+            typer.echo(f"{run['name']} is {run['state']}. See: fedmedpeft runs show {run['name']}")
 
 
 @runs.command("show")
@@ -59,7 +62,7 @@ def show_run(
     shown = [[_short(row.get(column, "")) for column in columns] for row in rounds]
     _table(f"Rounds of {path.name}", [column.replace("_", " ") for column in columns], shown, text=2)
     if not summary:
-        typer.echo("The run has not come to its end: there is no summary.json. sites.csv says what each site did.")
+        _say_how_to_go_on(path)
         return
     from server.tables import summary_lines
 
@@ -67,6 +70,17 @@ def show_run(
         typer.echo(line)
     if summary["synthetic"]:
         typer.echo("SYNTHETIC DATA: figures say nothing about patients.")
+
+
+def _say_how_to_go_on(path: Path) -> None:
+    """A run that has no result: how far it is, and with what it goes on."""
+    from server.run_state import RESUME_FILE, state_of_run
+
+    state, file = state_of_run(path), path / RESUME_FILE
+    typer.echo(f"The run has not come to its end: it is {state}. sites.csv says what each site did.")
+    if state != "running" and file.is_file():
+        typer.echo(f"At hospitals, go on with:   flwr run APP FEDERATION --stream --run-config '{file}'")
+        typer.echo(f"In simulation, go on with:  fedmedpeft run --config '{file}'")
 
 
 def _run_directories(runs_dir: Path) -> list[Path]:
@@ -92,6 +106,7 @@ def _overview(path: Path) -> dict[str, Any]:
     import tomllib
 
     from fedmedpeft.components import ConfigError
+    from server.run_state import state_of_run
 
     try:
         config = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))["config"]
@@ -109,6 +124,7 @@ def _overview(path: Path) -> dict[str, Any]:
         "metric": summary.get("metric", "-").replace("_", " "),
         "rounds": config["rounds"],
         "completed": bool(summary),
+        "state": state_of_run(path),
         "mean": best.get("mean"),
         "worst": best.get("worst"),
         "gain": sum(gains) / len(gains) if gains else None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from fedmedpeft.privacy.client_accounting import epsilon_of
 from fedmedpeft.privacy.client_level import ClientLevel
 from fedmedpeft.privacy.client_update import Exact, clip, length_of, noised
 from fedmedpeft.privacy.randomness import Randomness, SystemRandomness
+from server.payments import Payments
 from server.quarantine import Quarantined
 
 _ROUNDING = 2.0**-24
@@ -46,14 +47,22 @@ class ClientPrivacy:
     """Clips, averages without weights, adds noise, moves the clip, and counts who was in how many rounds.
 
     The strategy sees nothing but the result, so whatever it makes of it costs no more.
+
+    Args:
+        level: what was asked for.
+        randomness: the operating system's, but in tests.
+        payments: keeps on disk who was in how many rounds; None: it is kept in memory alone.
     """
 
-    def __init__(self, level: ClientLevel, randomness: Randomness | None = None) -> None:
+    def __init__(
+        self, level: ClientLevel, randomness: Randomness | None = None, payments: Payments | None = None
+    ) -> None:
         self.level = level
         self.clip = level.clip
         """Of the next round."""
         self.rounds: list[PrivateRound] = []
         self._randomness = randomness or SystemRandomness()
+        self._payments = payments
         self._paid: Counter[str] = Counter()
 
     @property
@@ -65,7 +74,7 @@ class ClientPrivacy:
         """Count a request to train. A site that adds noise itself has paid with its answer, which the server has seen
         whether or not it is late, refused or used; so it counts as having paid."""
         if self.level.noise_at == "site":
-            self._paid.update(tuple(sites))
+            self._pay(sites)
 
     def vet(self, sent: PeftState, answer: PeftState, within: bool | None) -> None:
         """Whether a site that clips has kept to it. Where the server clips, everything passes.
@@ -119,7 +128,7 @@ class ClientPrivacy:
         mean = {part: vector / count for part, vector in total.items()}
         if self.level.noise_at == "server":
             mean = noised(mean, std, self._randomness)
-            self._paid.update(answers.keys())
+            self._pay(answers)
         share = self._noised_share(inside, count)
         self.rounds.append(PrivateRound(round_, tuple(sorted(answers)), self.clip, share, std))
         if self.level.adaptation:
@@ -150,11 +159,30 @@ class ClientPrivacy:
 
     def state(self) -> dict[str, Any]:
         """What a run that goes on later must know, as plain values."""
-        return {"clip": self.clip, "paid": dict(self._paid)}
+        return {"clip": self.clip, "paid": dict(self._paid), "rounds": [asdict(round_) for round_ in self.rounds]}
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        """Go on from what :meth:`state` gave."""
+        """Go on from what :meth:`state` gave; what was paid since then stays paid.
+
+        Raises:
+            ConfigError: what was paid since then is not known.
+        """
         self.clip, self._paid = float(state["clip"]), Counter(state["paid"])
+        self.rounds = [PrivateRound(**{**values, "sites": tuple(values["sites"])}) for values in state["rounds"]]
+        if self._payments:
+            # Of each site the larger count.
+            self._paid |= Counter(self._payments.kept())
+
+    def begin(self) -> None:
+        """A run begins: nobody has paid, and it is on disk that nobody has."""
+        if self._payments:
+            self._payments.keep(self._paid)
+
+    def _pay(self, sites: Iterable[str]) -> None:
+        """Count a round of ``sites``, on disk before anything that costs it leaves the server."""
+        self._paid.update(tuple(sites))
+        if self._payments:
+            self._payments.keep(self._paid)
 
     def _sum(
         self, start: PeftState, answers: Mapping[str, PeftState], within: Mapping[str, bool | None]

@@ -24,6 +24,15 @@ _FIRST_REMINDER = 60.0
 _LONGEST_PAUSE = 3.0
 # How Flower words an exception: its class, then its text.
 _EXCEPTION = re.compile(r"<class '([\w.]{1,80})'>")
+_REFUSALS = {int(refusal): refusal.name.lower() for refusal in Refusal} | {
+    Refusal.EGRESS: "egress gate",
+    Refusal.LATER: "outside its hours",
+    Refusal.CODE: "other code",
+    Refusal.REPEATED: "repeated round",
+    Refusal.DRY_RUN: "dry run",
+    Refusal.UNREACHABLE: "its worker is not there",
+}
+"""What a site's refusal is called in tables."""
 
 
 @dataclass
@@ -150,9 +159,10 @@ def _answer(reply: Message, down: int, seconds: float) -> Answer:
 
 def _reason(code: int, words: str) -> str:
     """A site's own refusals were worded to be shown. An exception's text was not: only its type is kept."""
-    known = {int(refusal): refusal.name.lower() for refusal in Refusal}
-    if code in known:
-        return safe_reason(f"{known[code]}: {words.strip() or 'no reason given'}")
+    if code in _REFUSALS:
+        kind = _REFUSALS[code]
+        said = words.strip().removeprefix(f"{kind}:").strip()
+        return safe_reason(f"{kind}: {said or 'no reason given'}")
     if code == ErrorCode.CLIENT_APP_RAISED_EXCEPTION:
         raised = _EXCEPTION.match(words)
         return f"the ClientApp raised {raised[1] if raised else 'an exception'}; the site's log has the details"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from fedmedpeft.methods import Rotation
 
@@ -50,6 +51,15 @@ class Distribution:
     def changed(self, round_: int, groups: Iterable[str]) -> None:
         """Round ``round_`` gave ``groups`` new values."""
         self._versions.update(dict.fromkeys(groups, round_))
+
+    def state(self) -> dict[str, Any]:
+        """What a run that goes on later must know, as plain values."""
+        return {"versions": dict(self._versions), "known": {site: dict(known) for site, known in self._known.items()}}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from what :meth:`state` gave."""
+        self._versions = dict(state["versions"])
+        self._known = {site: dict(known) for site, known in state["known"].items()}
 
     def going_back(self, draws: Draws) -> frozenset[str]:
         """Before a round with ``draws``: where updates do not persist, all other groups go back to the start.

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 from fedmedpeft.backbones import load_record
 from fedmedpeft.config import RunConfig
-from fedmedpeft.exchange import ContractError, JoinReply, JoinRequest, PeftState
+from fedmedpeft.exchange import ContractError, EncodedState, JoinReply, JoinRequest, PeftState
 from fedmedpeft.exchange import flower as wire
 from fedmedpeft.privacy.units import UNITS
 from fedmedpeft.site_names import RULE, is_site_name
 from fedmedpeft.tasks import build_task
 from server.agreement import agree_on_classes
+from server.claims import check_samples, out_of_proportion
 from server.courier import Answer, Courier
 from server.errors import FederationError, safe_reason
-from server.joining import Federation, LeftOut, agree
+from server.joining import Federation, LeftOut, Site, agree
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,13 @@ def join(courier: Courier, config: RunConfig, run: str, nodes: Sequence[int]) ->
     asked = {flag: JoinRequest(run, flag, sent) for flag in (False, True)}
     answers = courier.ask("join", wire.JOIN, {node: asked[federated and node == nodes[0]] for node in nodes})
     replies, left_out = read_replies(answers)
+    # Of a reference nothing is averaged, so a site's size gives it no weight.
+    for node, reason in (out_of_proportion(replies, config.weighting) if federated else {}).items():
+        left_out.append(LeftOut(node, replies.pop(node).site, safe_reason(reason)))
     federation = agree(replies, config, backbone, left_out, classes)
     courier.names.update({site.node: site.name for site in federation.sites})
-    state = fetch_initial_state(courier, federation, replies, asked[True]) if federated else None
+    given = {node: reply.state for node, reply in replies.items() if reply.state is not None}
+    state = fetch_initial_state(courier, federation, federation.sites, asked[True], given) if federated else None
     return Joined(federation, state, answers)
 
 
@@ -63,8 +68,7 @@ def read_replies(answers: Mapping[int, Answer]) -> tuple[dict[int, JoinReply], l
                 raise ContractError(f"the name '{reply.site}' is taken by another site")
             if reply.private not in ("", *UNITS):
                 raise ContractError("trains with a privacy that is none")
-            if reply.samples.get("train", 0) <= 0:
-                raise ContractError("it has no training data")
+            check_samples(reply.samples)
             replies[node] = reply
         except ContractError as error:
             left_out.append(LeftOut(node, f"node {node}", safe_reason(str(error))))
@@ -76,21 +80,34 @@ def read_replies(answers: Mapping[int, Answer]) -> tuple[dict[int, JoinReply], l
 
 
 def fetch_initial_state(
-    courier: Courier, federation: Federation, replies: Mapping[int, JoinReply], request: JoinRequest
+    courier: Courier,
+    federation: Federation,
+    sites: Sequence[Site],
+    request: JoinRequest,
+    given: Mapping[int, EncodedState],
+    phase: str = "join",
 ) -> PeftState:
-    """The initial state that all sites vouch for, from the first site whose state has the agreed hash.
+    """The initial state that all sites vouch for, from the first of ``sites`` whose state has the agreed hash.
+
+    Args:
+        courier: to the sites.
+        federation: they agree on it.
+        sites: may be asked for it.
+        request: to give it.
+        given: what sites have given already, by node.
+        phase: whose traffic this is.
 
     Raises:
         FederationError: no site could give it.
     """
-    for site in federation.sites:
-        reply = replies[site.node]
-        if reply.state is None:
-            again, _ = read_replies(courier.ask("join", wire.JOIN, {site.node: request}))
-            reply = again.get(site.node, reply)
+    for site in sites:
+        encoded = given.get(site.node)
+        if encoded is None:
+            again, _ = read_replies(courier.ask(phase, wire.JOIN, {site.node: request}))
+            encoded = again[site.node].state if site.node in again else None
         try:
-            if reply.state is not None:
-                state = federation.contract.admit(reply.state)
+            if encoded is not None:
+                state = federation.contract.admit(encoded)
                 if state.hash() == federation.state_hash:
                     return state
         except ContractError:

@@ -22,13 +22,17 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Site:
-    """A site that takes part. ``private``: what its updates are differentially private per; empty: they are not."""
+    """A site that takes part. ``private``: what its updates are differentially private per; empty: they are not.
+
+    ``partition_hash``: of the partition that gave it its images; empty where it has only its own.
+    """
 
     node: int
     name: str
     samples: Mapping[str, int]
     skipped: Mapping[str, int]
     private: str = ""
+    partition_hash: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,7 +146,7 @@ def _task(circle: _Circle, config: RunConfig, agreed: tuple[str, ...] | None) ->
 def _site(node: int, reply: JoinReply) -> Site:
     samples = {split: reply.samples.get(split, 0) for split in SPLITS}
     skipped = {safe_reason(why): number for why, number in reply.skipped.items()}
-    return Site(node, reply.site, samples, skipped, reply.private)
+    return Site(node, reply.site, samples, skipped, reply.private, reply.partition_hash)
 
 
 def exchanged(config: RunConfig, backbone: BackboneRecord, classes: Sequence[str]) -> tuple[Manifest, Rotation]:

@@ -9,7 +9,7 @@ from typing import Any
 from fedmedpeft.adapter_directory import shown
 from fedmedpeft.adapter_file import CONFIG_FILE
 from fedmedpeft.components import ComponentSpec, parse_spec
-from server.tables import score_lines, traffic_lines
+from server.tables import WITHHELD, score_lines, traffic_lines, withholding
 
 _SHOWN = 30
 SYNTHETIC_WARNING = "SYNTHETIC DATA: figures say nothing about patients."
@@ -83,7 +83,9 @@ def _data(summary: dict[str, Any]) -> str:
     lines = [f"Source `{_public(summary['data'])}`, partition `{_public(summary['partition'])}`.", ""]
     lines += ["| site | train | val | test | left out |", "|---|---|---|---|---|"]
     for site, samples in summary["sites"].items():
-        counts = " | ".join(str(samples.get(split, 0)) for split in ("train", "val", "test"))
+        silent = {split for split in ("val", "test") if site in withholding(summary, split)}
+        numbers = {split: samples.get(split, 0) for split in ("train", "val", "test")}
+        counts = " | ".join(WITHHELD if split in silent and not n else str(n) for split, n in numbers.items())
         skipped = "; ".join(f"{count} {reason}" for reason, count in summary["skipped"].get(site, {}).items())
         lines.append(f"| {_cell(site)} | {counts} | {_cell(skipped) or 'none'} |")
     lines += [f"\n{site} took no part: {reason}." for site, reason in summary["left_out"].items()]

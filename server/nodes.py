@@ -15,6 +15,8 @@ from server.errors import FederationError
 # The simulator registers its nodes while the ServerApp starts; after that their number never changes.
 _SETTLED = 1.0
 _PAUSE = 0.2
+_PATIENCE = 60.0
+"""Seconds for the nodes of an interrupted run to connect again: their heartbeats have found a new SuperLink by then."""
 
 
 def wait_for_nodes(grid: Grid, config: RunConfig, say: Say) -> list[int]:
@@ -48,6 +50,16 @@ def wait_for_nodes(grid: Grid, config: RunConfig, say: Say) -> list[int]:
     if (config.sites and len(nodes) != config.sites) or len(nodes) < needed:
         raise ConfigError(_mismatch(config, len(nodes), simulated))
     return nodes
+
+
+def wait_for_return(grid: Grid, expected: int, timeout: float, say: Say) -> None:
+    """Until ``expected`` nodes are connected, or for as long as that usually takes. Who is late may come later."""
+    began, patience, told = time.monotonic(), min(timeout, _PATIENCE), -1
+    while (found := len(list(grid.get_node_ids()))) < expected and time.monotonic() - began < patience:
+        if found != told:
+            say(f"Waiting for sites: {found} of {expected} connected.")
+        told = found
+        time.sleep(min(_PAUSE, patience))
 
 
 def _mismatch(config: RunConfig, found: int, simulated: bool) -> str:

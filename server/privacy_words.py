@@ -33,7 +33,7 @@ def privacy_sentences(privacy: Mapping[str, Mapping[str, Any]], units: Mapping[s
     lines += [f"Differential privacy at {site}: it gave no answer that counts, and no epsilon." for site in silent]
     public = [site for site, unit in units.items() if not unit]
     if lines and public:
-        lines.append(f"Without differential privacy, so that their updates are not private: {_some(public)}.")
+        lines.append(f"Without differential privacy, so that their updates are not private: {some_names(public)}.")
     return lines
 
 
@@ -48,7 +48,7 @@ def of_sites_sentences(of_sites: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _some(sites: Sequence[str]) -> str:
+def some_names(sites: Sequence[str]) -> str:
     """Their names, of many the first few."""
     more = f" and {len(sites) - _NAMED} more" if len(sites) > _NAMED else ""
     return ", ".join(sites[:_NAMED]) + more

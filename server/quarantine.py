@@ -6,13 +6,20 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 from flwr.app import RecordDict
 
 from fedmedpeft.exchange import Contract, ContractError, PeftState, Scores, VisitReply
 from fedmedpeft.exchange import flower as wire
+from fedmedpeft.privacy.client_update import length_of
 from fedmedpeft.tasks import Task
 from server.courier import Answer
 from server.errors import safe_reason
+
+WITHHELD = ("val", "test", "loss")
+"""What a site's policy may keep back: scores of two splits, and the training loss."""
+_ROUNDING = 2.0**-23
+"""Of a float32, relative: what a state is moved by at most where every number is rounded to a neighbour."""
 
 
 class Quarantined(Exception):  # noqa: N818 - it names what happens to the answer
@@ -30,7 +37,7 @@ class Expected:
         last: whether only an evaluation was asked for.
         task: knows what counts can be.
         contract: of the PEFT state.
-        sent_hash: hash of the state that was sent.
+        sent: what it was sent of the tensors that it answers with.
         private: what the site's updates are private per, as joined; empty: they are not.
         tells_loss: whether it says how training went; not where that would be told without noise.
     """
@@ -41,18 +48,23 @@ class Expected:
     last: bool
     task: Task
     contract: Contract
-    sent_hash: str
+    sent: PeftState
     private: str = ""
     tells_loss: bool = True
 
 
 @dataclass(frozen=True)
 class Vetted:
-    """An answer that counts. ``state`` is None for an evaluation only."""
+    """An answer that counts. ``state`` is None for an evaluation only.
+
+    ``length`` is the norm of the update; ``withheld`` is what the site keeps back, of :data:`WITHHELD`.
+    """
 
     reply: VisitReply
     scores: dict[str, Scores]
     state: PeftState | None
+    length: float = 0.0
+    withheld: tuple[str, ...] = ()
 
 
 def vet_visit(answer: Answer, expected: Expected) -> Vetted:
@@ -60,7 +72,8 @@ def vet_visit(answer: Answer, expected: Expected) -> Vetted:
 
     Raises:
         Quarantined: an error, no answer, undecodable or off-contract content, another site's name or round, scores that
-            do not add up, or an update that is untrained, not finite or of no images.
+            do not add up, something left out that is not named as withheld, or an update that is untrained, not finite
+            or of no images.
     """
     if answer.content is None:
         raise Quarantined(answer.failure)
@@ -72,13 +85,30 @@ def vet_visit(answer: Answer, expected: Expected) -> Vetted:
     if not (math.isfinite(reply.seconds) and reply.seconds >= 0):
         raise Quarantined("reports a time that is not a number of seconds")
     _vet_privacy(reply, expected)
+    withheld = _vet_withheld(reply)
     wanted = ("val", "test") if expected.last else ("val",)
-    missing = [split for split in wanted if split not in reply.before]
+    missing = [split for split in wanted if split not in reply.before and split not in withheld]
     if missing:
         raise Quarantined(f"sends no scores of {' and '.join(missing)}")
     held = {f"{owner}{split}": expected.samples[split] for owner in ("", "own-") for split in wanted}
     scores = vet_scores(reply.before, expected.task, held)
-    return Vetted(reply, scores, None if expected.last else _vet_update(reply, expected))
+    if expected.last:
+        return Vetted(reply, scores, None, withheld=withheld)
+    state = _vet_update(reply, expected, withheld)
+    return Vetted(reply, scores, state, _length(state, expected.sent), withheld)
+
+
+def _vet_withheld(reply: VisitReply) -> tuple[str, ...]:
+    """A site may keep back what its policy says; it must say so, and then not send it all the same."""
+    withheld = tuple(name.strip() for name in reply.withheld.split(",")) if reply.withheld else ()
+    for name in withheld:
+        if name not in WITHHELD:
+            raise Quarantined(f"withholds '{safe_reason(name)}', not one of {', '.join(WITHHELD)}")
+    sent = {*reply.before, *(() if math.isnan(reply.loss) else ("loss",))}
+    for name in withheld:
+        if name in sent:
+            raise Quarantined(f"says that it withholds '{name}', and sends it")
+    return withheld
 
 
 def _vet_privacy(reply: VisitReply, expected: Expected) -> None:
@@ -134,7 +164,7 @@ def _decoded(content: RecordDict) -> VisitReply:
         raise Quarantined(f"cannot be decoded ({type(error).__name__})") from None
 
 
-def _vet_update(reply: VisitReply, expected: Expected) -> PeftState:
+def _vet_update(reply: VisitReply, expected: Expected, withheld: tuple[str, ...]) -> PeftState:
     if reply.state is None:
         raise Quarantined("sends no state")
     if reply.steps <= 0:
@@ -144,12 +174,17 @@ def _vet_update(reply: VisitReply, expected: Expected) -> PeftState:
         raise Quarantined(
             f"reports {reply.samples} training {expected.task.unit}, joined with {expected.samples['train']}"
         )
-    if expected.tells_loss and not math.isfinite(reply.loss):
+    if expected.tells_loss and "loss" not in withheld and not math.isfinite(reply.loss):
         raise Quarantined("training loss is not finite")
     try:
-        state = expected.contract.admit(reply.state)
+        return expected.contract.admit(reply.state)
     except ContractError as error:
         raise Quarantined(safe_reason(str(error))) from None
-    if state.hash() == expected.sent_hash:
+
+
+def _length(state: PeftState, sent: PeftState) -> float:
+    """Of the update. Raises Quarantined where rounding alone would move a state as far."""
+    length = length_of({part: state.vectors[part].astype(np.float64) - vector for part, vector in sent.vectors.items()})
+    if length <= _ROUNDING * sent.norm():
         raise Quarantined("sends back the state that it was sent, untrained")
-    return state
+    return length

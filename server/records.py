@@ -17,6 +17,7 @@ class SiteRecord:
 
     ``drawn``: what it was asked to train, where a method trains another part in each round. ``private``: what its
     epsilon is per, where it trains with privacy; ``epsilon`` and ``delta`` have been spent by then, where it tells.
+    ``withheld``: what its policy keeps back, of ``val``, ``test`` and ``loss``.
     """
 
     round: int
@@ -33,6 +34,7 @@ class SiteRecord:
     private: str = ""
     epsilon: float | None = None
     delta: float | None = None
+    withheld: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class RoundRecord:
     """One round. ``scores`` (validation, by site) are of the state after it, and arrive with the next visit.
 
     ``drawn``: what any site was asked to train, where a method trains another part in each round. ``private``: what was
-    done for the privacy of whole sites, where the run has it.
+    done for the privacy of whole sites, where the run has it. ``withheld``: sites whose policy keeps these scores back.
     """
 
     round: int
@@ -53,6 +55,7 @@ class RoundRecord:
     scores: dict[str, Scores] = field(default_factory=dict)
     drawn: tuple[str, ...] = ()
     private: PrivateRound | None = None
+    withheld: tuple[str, ...] = ()
 
     @property
     def loss(self) -> float:

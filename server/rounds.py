@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,8 +13,10 @@ from fedmedpeft.exchange import ContractError, PeftState, Scores
 from server.aggregation import Aggregator, Update
 from server.courier import Say
 from server.distribution import Distribution, Draws, groups_of
-from server.joining import Federation, Site
+from server.joining import Site
+from server.progress import Standing
 from server.records import RoundRecord, SiteRecord
+from server.roll import Roll
 from server.run_directory import RunDirectory
 from server.tables import RoundTable
 from server.visits import ACCEPTED, EVALUATED, Visit, Visits
@@ -40,49 +42,57 @@ class RoundLoop:
 
     Args:
         config: its configuration.
-        federation: the sites and what they agreed on.
-        visits: to the sites.
+        roll: of the sites.
+        visits: to them.
         aggregator: turns updates into the next state.
         least: usable answers below which a round leaves the state as it was.
         directory: of the run.
         say: for the person who watches.
+        keep: writes a checkpoint.
     """
 
     config: RunConfig
-    federation: Federation
+    roll: Roll
     visits: Visits
     aggregator: Aggregator
     least: int
     directory: RunDirectory
     say: Say
+    keep: Callable[[Standing], None]
     aggregated: int = field(default=0, init=False)
     """Rounds so far that changed the state."""
     spent: dict[str, SiteRecord] = field(default_factory=dict, init=False)
     """The last answer of each site that trains with privacy."""
+    withheld: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False)
+    """What sites keep back, by the last answer of each."""
 
     def __post_init__(self) -> None:
-        self._table = RoundTable(self.say, self.federation.task)
+        self._table = RoundTable(self.say, self.roll.federation.task)
 
-    def train_and_test(self, state: PeftState, joined: RoundRecord) -> tuple[PeftState, dict[str, dict[str, Scores]]]:
-        """All rounds from ``state``, and the last visit, in which every site tests the final state.
+    def train_and_test(
+        self, start: Standing, initial: PeftState | None
+    ) -> tuple[PeftState, dict[str, dict[str, Scores]]]:
+        """All rounds after ``start``, and the last visit, in which every site tests the final state.
 
         Args:
-            state: the initial global state.
-            joined: row 0, "before training"; its scores arrive with the first visit.
+            start: after joining, with row 0 ("before training") pending: its scores arrive with the first visit. Or
+                where an interrupted run had come to.
+            initial: the state that all sites started from; may be None where a rotation lets nothing go back to it.
 
         Returns:
             The final global state, and test scores by model (``federated``; ``personalised`` for what sites made of it
             alone) and site. A site that failed the last visit has none.
         """
-        config, pending, initial = self.config, joined, state
-        for round_ in range(1, config.rounds + 1):
+        config, pending, state = self.config, start.pending, start.state
+        self.aggregated, self.spent, self.withheld = start.aggregated, dict(start.spent), dict(start.withheld)
+        for round_ in range(start.round + 1, config.rounds + 1):
+            self.roll.call()
             sites, draws = self._plan(round_)
             visit = self.visits.train(sites, state, round_, draws)
             self._publish(pending, visit)
             state, outcome = self._aggregate(round_, state, visit, draws)
             if round_ < config.rounds:
                 state = self._settled(state, initial, round_ + 1)
-            self.directory.checkpoint(round_, state)
             pending = RoundRecord(
                 round=round_,
                 asked=len(sites),
@@ -94,7 +104,8 @@ class RoundLoop:
                 seconds=visit.seconds,
                 private=self.visits.private.of_round(round_) if self.visits.private else None,
             )
-        visit = self.visits.test(self.federation.sites, state, config.rounds + 1)
+            self.keep(Standing(round_, state, pending, self.aggregated, self.spent, self.withheld))
+        visit = self.visits.test(self.roll.call(), state, config.rounds + 1)
         self._publish(pending, visit)
         return state, {"federated": visit.scores("test"), "personalised": visit.scores("own-test")}
 
@@ -105,22 +116,23 @@ class RoundLoop:
     def _plan(self, round_: int) -> tuple[list[Site], Draws]:
         """Who is asked in a round, and what each of them trains."""
         config = self.config
-        sites = sample_sites(self.federation.sites, config.sampling_fraction, self.least, config.seed, round_)
+        sites = sample_sites(self.roll.sites, config.sampling_fraction, self.least, config.seed, round_)
         return sites, self._distribution.draws([site.name for site in sites], round_)
 
-    def _settled(self, state: PeftState, initial: PeftState, round_: int) -> PeftState:
+    def _settled(self, state: PeftState, initial: PeftState | None, round_: int) -> PeftState:
         """``state`` as round ``round_`` starts from it: where updates do not persist, what rests in it goes back."""
         _, draws = self._plan(round_)
         back = self._distribution.going_back(draws)
-        return state.updated(initial.only(initial.manifest.only(back))) if back else state
+        return state.updated(initial.only(initial.manifest.only(back))) if back and initial else state
 
     def _publish(self, pending: RoundRecord, visit: Visit) -> None:
         """The scores that came in belong to the round before: complete its row, then say who was left out of this."""
-        complete = replace(pending, scores=visit.scores("val"))
+        complete = replace(pending, scores=visit.scores("val"), withheld=visit.withheld("val"))
         self.directory.add_round(complete)
         self._table.add(complete)
         self.directory.add_sites(visit.records)
         self.spent |= {record.site: record for record in visit.records if record.private}
+        self.withheld |= {site: vetted.withheld for site, vetted in visit.vetted.items()}
         for record in visit.records:
             if record.outcome not in (ACCEPTED, EVALUATED):
                 place = "the last visit" if record.round > self.config.rounds else f"round {record.round}"

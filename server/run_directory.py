@@ -15,28 +15,35 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
-from safetensors.numpy import save
 
 from fedmedpeft import __version__
 from fedmedpeft.atomic_file import write_atomically
 from fedmedpeft.components import ConfigError, parse_composition, parse_spec
 from fedmedpeft.config import RunConfig
-from fedmedpeft.exchange import PeftState, Scores
+from fedmedpeft.exchange import Scores
 from fedmedpeft.tasks import build_task
+from server.checkpoints import Checkpoints
 from server.joining import Federation
 from server.records import ReferenceRecord, RoundRecord, SiteRecord
+from server.run_state import CHECKPOINTS, RESUME_FILE, SUMMARY_FILE
 
-_CHECKPOINTS_KEPT = 2
 _VERSIONS = ("flwr", "torch", "transformers", "numpy", "safetensors")
 # Columns of sites.csv by what was scored: the state that came, and at the end what the site made of it alone.
 _SCORED = {"received_val_": "val", "received_test_": "test", "own_test_": "own-test"}
+
+_HOW_TO_RESUME = """\
+# This run has not come to its end. If its server was stopped, go on with it:
+#   at hospitals:     flwr run APP FEDERATION --stream --run-config '{path}'
+#   in simulation:    fedmedpeft run --config '{path}'
+# The file goes away when the run is complete. Change nothing in it but round-timeout and device.
+"""
 
 Row = dict[str, Any]
 
 
 @dataclass
 class RunDirectory:
-    """``<runs-dir>/<name>/``; made by :meth:`create`, never an existing one."""
+    """``<runs-dir>/<name>/``; made by :meth:`create`, or there already where a run goes on."""
 
     path: Path
     config: RunConfig
@@ -46,6 +53,7 @@ class RunDirectory:
     def __post_init__(self) -> None:
         task = build_task(self.config.task)
         self._primary, self._metrics = task.primary, task.metrics
+        self.checkpoints = Checkpoints(self.path / CHECKPOINTS)
 
     @classmethod
     def create(cls, config: RunConfig) -> RunDirectory:
@@ -68,15 +76,21 @@ class RunDirectory:
             ) from None
         directory = cls(path, config)
         directory.write_config(None)
+        directory.write_how_to_resume()
         return directory
 
     @property
     def name(self) -> str:
         return self.path.name
 
+    def write_how_to_resume(self) -> None:
+        """``resume.toml``: the configuration with which the run goes on, should it be cut off."""
+        announced = tomli_w.dumps(self.config.to_mapping() | {"resume": self.name})
+        write_atomically(self.path / RESUME_FILE, _HOW_TO_RESUME.format(path=self.path / RESUME_FILE) + announced)
+
     def write_config(self, federation: Federation | None) -> None:
         """``config.toml``: the complete configuration, versions and, once known, what the sites agreed on."""
-        content: dict[str, Any] = {"config": self.config.to_mapping(), "versions": _versions()}
+        content: dict[str, Any] = {"config": self.config.to_mapping() | {"resume": ""}, "versions": versions()}
         if federation:
             # How many nodes there were decides what `auto` and 0 mean: without it the partition cannot be made again.
             content["config"]["sites"] = len(federation.sites) + len(federation.left_out)
@@ -104,6 +118,7 @@ class RunDirectory:
                 "worst_site": site,
                 f"worst_val_{self._primary}": value,
                 "sites_scored": len(record.scores),
+                "sites_withholding": len(record.withheld),
                 "sites_used": record.used,
                 "sites_asked": record.asked,
                 "bytes_up": record.up,
@@ -129,6 +144,7 @@ class RunDirectory:
                 row |= self._score_cells(prefix, r.scores.get(split))
             row |= {"bytes_up": r.up, "bytes_down": r.down, "seconds": r.seconds, "drawn": " ".join(r.drawn)}
             row |= {"private": r.private, "epsilon": r.epsilon, "delta": r.delta}
+            row |= {"withheld": " ".join(r.withheld)}
             self._sites.append(row)
         self._write_csv("sites.csv", self._sites)
 
@@ -143,18 +159,21 @@ class RunDirectory:
                 rows.append(row)
         self._write_csv("references.csv", rows)
 
-    def checkpoint(self, round_: int, state: PeftState) -> None:
-        """``checkpoints/round-0001.safetensors``; the last two are kept."""
-        folder = self.path / "checkpoints"
-        # One entry only: safetensors writes several in no fixed order, and equal states are to be equal files.
-        metadata = {"state_hash": state.hash()}
-        write_atomically(folder / f"round-{round_:04d}.safetensors", save(state.tensors(), metadata))
-        for old in sorted(folder.glob("round-*.safetensors"))[:-_CHECKPOINTS_KEPT]:
-            old.unlink()
+    def rows(self) -> tuple[list[Row], list[Row]]:
+        """Of ``rounds.csv`` and ``sites.csv``, as far as they are written."""
+        return list(self._rounds), list(self._sites)
+
+    def put_back(self, rounds: Sequence[Row], sites: Sequence[Row]) -> None:
+        """Have what :meth:`rows` gave earlier, and nothing else, in both files."""
+        self._rounds, self._sites = list(rounds), list(sites)
+        for filename, rows in (("rounds.csv", self._rounds), ("sites.csv", self._sites)):
+            (self.path / filename).unlink(missing_ok=True)
+            self._write_csv(filename, rows)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """``summary.json``; what is not a number becomes null."""
-        write_atomically(self.path / "summary.json", json.dumps(_plain(summary), indent=2, allow_nan=False) + "\n")
+        """``summary.json``, the last file of all: with it the run is complete. What is not a number becomes null."""
+        write_atomically(self.path / SUMMARY_FILE, json.dumps(_plain(summary), indent=2, allow_nan=False) + "\n")
+        (self.path / RESUME_FILE).unlink(missing_ok=True)
 
     def write_model_card(self, text: str) -> None:
         write_atomically(self.path / "MODEL_CARD.md", text)
@@ -192,14 +211,15 @@ def _claim(path: Path) -> bool:
     return True
 
 
-def _versions() -> dict[str, str]:
-    versions = {"fedmedpeft": __version__, "python": platform.python_version()}
+def versions() -> dict[str, str]:
+    """Of this program and of the packages that its results depend on."""
+    found = {"fedmedpeft": __version__, "python": platform.python_version()}
     for package in _VERSIONS:
         try:
-            versions[package] = version(package)
+            found[package] = version(package)
         except PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions
+            found[package] = "not installed"
+    return found
 
 
 def _cell(value: Any) -> Any:

@@ -26,6 +26,7 @@ def summarise(
     traffic: Mapping[str, Traffic],
     spent: Mapping[str, SiteRecord],
     private: ClientPrivacy | None = None,
+    withheld: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """Everything that is known at the end.
 
@@ -37,6 +38,7 @@ def summarise(
         traffic: by phase.
         spent: the last answer of each site that trains with privacy.
         private: privacy of whole sites, where the run has it.
+        withheld: by site, what its policy keeps back, of ``val``, ``test`` and ``loss``.
     """
     privacy, of_sites = site_privacy(spent), private.summary() if private else {}
     task, alone = federation.task, local_only_tests(references)
@@ -59,6 +61,7 @@ def summarise(
         ],
         "privacy": privacy,
         "client_privacy": of_sites,
+        "withheld": {site: list(what) for site, what in sorted((withheld or {}).items()) if what},
         "results": results,
         "gains": _gains(task, federated, alone),
         "personalised_gains": _gains(task, personalised, alone),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from fedmedpeft.tasks import Task
 from server.courier import Say
+from server.privacy_words import some_names
 from server.records import RoundRecord
 
 MEGABYTE = 1e6
 _GAINS = {"federated": "gains", "personalised": "personalised_gains"}
 _NAME_WIDTH = 20
+WITHHELD = "withheld"
+"""In place of what a site's policy keeps back."""
 
 
 def number(value: float | None, digits: int = 3, *, sign: bool = False) -> str:
@@ -31,6 +35,8 @@ class RoundTable:
     def __init__(self, say: Say, task: Task) -> None:
         self._say, self._task = say, task
         self._started = False
+        self._known: set[str] = set()
+        """Sites of which it was said that they withhold."""
 
     def add(self, record: RoundRecord) -> None:
         """Say one row; before the first one, the heading."""
@@ -54,6 +60,9 @@ class RoundTable:
         )
         if record.round and record.used == 0:
             self._say(f"       round {record.round} is {record.outcome}")
+        if silent := [name for name in record.withheld if name not in self._known]:
+            self._known.update(silent)
+            self._say(f"       {_kept(silent, 'validation')}")
 
     @staticmethod
     def _line(*cells: str) -> str:
@@ -71,15 +80,20 @@ def score_lines(summary: dict[str, Any]) -> list[str]:
     results: dict[str, Any] = summary["results"]
     unit = summary.get("unit", "images")  # Summaries that were written before there were other tasks lack it.
     if not results:
-        return ["No test scores: no site answered."]
-    columns = _columns(summary)
+        told = " that tells them" if withholding(summary, "test") else ""
+        return [f"No test scores: no site answered{told}."]
+    columns, silent = _columns(summary), withholding(summary, "test")
     rows = [["site", unit, *(heading for heading, *_ in columns)]]
     for site in summary["sites"]:
         samples = next((r["sites"][site]["samples"] for r in results.values() if site in r["sites"]), 0)
-        rows.append([_short(site), str(samples), *(number(by_site.get(site), sign=s) for _, s, by_site, _ in columns)])
+        count = str(samples) if samples or site not in silent else "-"
+        cells = [count, *(number(by_site.get(site), sign=s) for _, s, by_site, _ in columns)]
+        rows.append([_short(site), *(WITHHELD if cell == "-" and site in silent else cell for cell in cells)])
     for label, key in (("mean of the sites", "mean"), ("worst site", "worst"), (f"all {unit} together", "union")):
         rows.append([label, "", *(number(overall[key], sign=s) for _, s, _, overall in columns)])
     lines = [f"Test {summary['metric'].replace('_', ' ')}", *_aligned(rows)]
+    if silent:
+        lines.append(_kept(silent, "test"))
     lines += _secondary_lines(summary, unit)
     if summary.get("local_only_elsewhere") is not None:
         value = number(summary["local_only_elsewhere"])
@@ -87,6 +101,17 @@ def score_lines(summary: dict[str, Any]) -> list[str]:
     if "personalised" in results:
         lines.append(f"personalised took {summary['personalise_steps']} more steps at each site than the others.")
     return [*lines, *summary.get("remarks", [])]
+
+
+def withholding(summary: dict[str, Any], split: str) -> tuple[str, ...]:
+    """Sites whose policy keeps the scores of ``split`` back; none in summaries that were written before sites could."""
+    return tuple(site for site, what in summary.get("withheld", {}).items() if split in what)
+
+
+def _kept(silent: Sequence[str], split: str) -> str:
+    """Which sites are in no figure over sites."""
+    which = "1 site keeps its" if len(silent) == 1 else f"{len(silent)} sites keep their"
+    return f"{which} {split} scores, so that no figure over sites holds them: {some_names(silent)}."
 
 
 def _secondary_lines(summary: dict[str, Any], unit: str) -> list[str]:

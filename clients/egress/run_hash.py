@@ -19,6 +19,7 @@ SITE_KEYS: Mapping[str, str] = {
     "device": "of each machine",
     "runs-dir": "of each machine",
     "run-name": "a name, for the server's directories",
+    "round-timeout": "how long the server waits does not change what a site does",
     "resume": "where the server goes on after it was interrupted",
     "privacy": "a site decides that for itself, in its site.yaml",
     "out-of-domain": "the same, for privacy='auto(...)'",

@@ -12,7 +12,7 @@ from typing import Any
 from fedmedpeft import __version__
 from fedmedpeft.config import Mode, RunConfig
 
-_WHERE = ("runs-dir", "run-name")
+_WHERE = ("runs-dir", "run-name", "resume")
 _NAME_LENGTH = 60
 
 

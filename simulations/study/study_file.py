@@ -24,6 +24,7 @@ _SET_BY_THE_STUDY = {
     "mode": "name a method under 'references'; all other runs are federated",
     "run-name": "the study names its runs",
     "runs-dir": "say where with --out",
+    "resume": "a study that is started again goes on by itself",
 }
 # What is learnt, and what decides who has which images: were it to differ between methods, nothing could be compared.
 _DATA_KEYS = ("task", "data", "partition-seed", "sites", "val-fraction", "test-fraction", "min-train-per-site")

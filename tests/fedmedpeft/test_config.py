@@ -53,7 +53,8 @@ def test_round_trip() -> None:
         ({"device": "gpuu"}, "device='gpuu'"),
         ({"head-learning-rate": float("inf")}, "head-learning-rate=inf"),
         ({"val-fraction": 0.6, "test-fraction": 0.6}, "leave nothing to train on"),
-        ({"run-name": "../x"}, "must be a plain name"),
+        ({"run-name": "../x"}, "run-name='../x' must be a plain name"),
+        ({"resume": ".."}, "resume='..' must be a plain name"),
     ],
 )
 def test_mistakes_are_named(values: dict[str, object], message: str) -> None:

@@ -8,9 +8,11 @@ import pytest
 from typer.testing import CliRunner
 
 from fedmedpeft.cli import app
+from fedmedpeft.file_lock import locked
 from server.federation import run_federation
 from simulations.local_grid import LocalGrid
 from tests.server import scripted_sites as script
+from tests.server.test_resume import after_round
 
 
 def _runs(*arguments: str) -> tuple[int, str, str]:
@@ -35,9 +37,10 @@ def test_list_has_a_line_per_run_oldest_first(runs_dir: Path) -> None:
     code, out, _ = _runs("list", "--runs-dir", str(runs_dir))
     lines = out.splitlines()
     assert code == 0
-    assert [line.split()[0] for line in lines[2:]] == ["run", "cut-off"]
+    assert [line.split()[0] for line in lines[2:4]] == ["run", "cut-off"]
     assert "+0.100" in lines[2]
     assert lines[3].split()[-4:] == ["-"] * 4
+    assert lines[4:] == ["cut-off is interrupted before the first round. See: fedmedpeft runs show cut-off"]
 
 
 def test_list_as_json_holds_what_the_summary_says(runs_dir: Path) -> None:
@@ -48,6 +51,7 @@ def test_list_as_json_holds_what_the_summary_says(runs_dir: Path) -> None:
     assert done["MB"] == (summary["traffic"]["down_bytes"] + summary["traffic"]["up_bytes"]) / 1e6
     assert done["gain"] == pytest.approx(0.1)
     assert (done["completed"], cut["completed"], cut["mean"]) == (True, False, None)
+    assert (done["state"], cut["state"]) == ("complete", "interrupted before the first round")
 
 
 @pytest.mark.parametrize("by_path", [True, False])
@@ -64,6 +68,19 @@ def test_show_says_that_a_run_was_cut_off(runs_dir: Path) -> None:
     code, out, _ = _runs("show", "cut-off", "--runs-dir", str(runs_dir))
     assert code == 0
     assert "has not come to its end" in out
+
+
+def test_show_says_how_a_run_goes_on(tmp_path: Path) -> None:
+    config = script.run_config(tmp_path, rounds=3)
+    path = after_round(config, 2)
+    code, out, _ = _runs("show", str(path))
+    assert code == 0
+    assert "interrupted after round 2" in out
+    assert f"flwr run APP FEDERATION --stream --run-config '{path / 'resume.toml'}'" in out
+    with locked(path / ".lock", wait=False):
+        _, out, _ = _runs("show", str(path))
+    assert "it is running" in out
+    assert "go on with" not in out
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from flwr.app import Context, Message, RecordDict
+from flwr.app import Context, Error, Message, RecordDict
 
-from fedmedpeft.exchange import JoinReply, JoinRequest
+from fedmedpeft.exchange import JoinReply, JoinRequest, Refusal
 from fedmedpeft.exchange import flower as wire
 from server.courier import Courier, Traffic
 from simulations.local_grid import LocalGrid, Node
@@ -91,3 +91,21 @@ def test_messages_live_a_little_longer_than_the_wait() -> None:
     assert grid.log[0].metadata.ttl == pytest.approx(60.5)
     assert grid.log[0].metadata.group_id == "3"
     assert isinstance(grid.log[0].content, RecordDict)
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "shown"),
+    [
+        (Refusal.LATER, "trains only 20:00-06:00", "outside its hours: trains only 20:00-06:00"),
+        (Refusal.DRY_RUN, "dry run: nothing was sent", "dry run: nothing was sent"),
+        (Refusal.POLICY, "policy: method 'full' is not allowed here", "policy: method 'full' is not allowed here"),
+        (Refusal.EGRESS, "norm above the ceiling", "egress gate: norm above the ceiling"),
+        (Refusal.UNREACHABLE, "", "its worker is not there: no reason given"),
+        (Refusal.MEMORY, "out of memory\nTraceback", "memory: out of memory"),
+    ],
+)
+def test_a_refusal_is_shown_in_words(code: Refusal, words: str, shown: str) -> None:
+    def refuse(message: Message, context: Context) -> Message:
+        return Message(Error(int(code), words), reply_to=message)
+
+    assert courier({1: refuse}).ask("join", wire.JOIN, {1: JoinRequest("run", False)})[1].failure == shown

@@ -34,7 +34,7 @@ def visit(tmp_path: Path) -> Callable[..., Vetted]:
         request = VisitRequest("run", 3, last, script.FINGERPRINT, 0.0, state.encode())
         answer = Courier(LocalGrid({1: site}), 0.05, [].append).ask("rounds", wire.VISIT, {1: request})[1]
         contract = Contract(manifest, max_norm=1e4)
-        return vet_visit(answer, Expected("site-0", HELD, 3, last, TASK, contract, state.hash(), private, not private))
+        return vet_visit(answer, Expected("site-0", HELD, 3, last, TASK, contract, state, private, not private))
 
     return act
 
@@ -125,6 +125,78 @@ def test_a_bad_answer_is_left_out_with_its_reason(
     assert len(reason) <= 200
     assert reason.isprintable()
     assert script.PATIENT not in reason
+
+
+def _rounded(message: Message, reply: Any) -> Message:
+    """Every number of what came, moved to its neighbour."""
+    sent = wire.decode_visit_request(message.content).state
+    near = {part: np.nextafter(vector, np.float32(np.inf)) for part, vector in sent.vectors.items()}
+    return script.changed(state=EncodedState(sent.manifest_hash, near))(message, reply)
+
+
+def _signed_zeros(message: Message, reply: Any) -> Message:
+    sent = wire.decode_visit_request(message.content).state
+    equal = {part: vector + np.float32(-0.0) for part, vector in sent.vectors.items()}
+    return script.changed(state=EncodedState(sent.manifest_hash, equal))(message, reply)
+
+
+@pytest.mark.parametrize("twist", [_rounded, _signed_zeros])
+def test_rounding_is_no_training(visit: Callable[..., Vetted], twist: script.Twist) -> None:
+    with pytest.raises(Quarantined, match="untrained"):
+        visit(twist)
+
+
+def test_a_small_step_is_training(visit: Callable[..., Vetted]) -> None:
+    """A thousandth of what the least honest round moved."""
+    length = visit(script.with_vectors(lambda part, v: v - np.float32(1.0 - 3e-6))).length
+    assert 0 < length < 1e-3
+
+
+def test_the_length_is_that_of_the_update(visit: Callable[..., Vetted]) -> None:
+    vetted = visit()
+    assert vetted.state is not None
+    assert vetted.length == pytest.approx(math.sqrt(vetted.state.manifest.numel()), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("last", "withheld", "changes"),
+    [
+        (False, "val", {"before": {}}),
+        (False, "loss", {"loss": math.nan}),
+        (False, "val,test,loss", {"before": {}, "loss": math.nan}),
+        (True, "val,test", {"before": {}}),
+        (True, "test", {"before": {"val": script.scores(8, 2)}}),
+        (True, "test", {"before": {"val": script.scores(8, 2), "own-test": script.scores(9, 1)}}),
+        (True, "val, test,loss", {"before": {}, "loss": math.nan}),
+    ],
+)
+def test_what_a_policy_keeps_back_is_missed_by_nobody(
+    visit: Callable[..., Vetted], last: bool, withheld: str, changes: dict[str, Any]
+) -> None:
+    vetted = visit(script.changed(withheld=withheld, **changes), last=last)
+    assert vetted.withheld == tuple(name.strip() for name in withheld.split(","))
+    assert (vetted.state is None) == last
+    assert set(vetted.scores) == set(changes.get("before", {"val"}))
+
+
+@pytest.mark.parametrize(
+    ("last", "changes", "reason"),
+    [
+        (False, {"withheld": "loss", "before": {}, "loss": math.nan}, "sends no scores of val"),
+        (False, {"withheld": "val", "before": {}, "loss": math.nan}, "training loss is not finite"),
+        (True, {"withheld": "val", "before": {}}, "sends no scores of test"),
+        (False, {"withheld": "val"}, "says that it withholds 'val', and sends it"),
+        (False, {"withheld": "loss"}, "says that it withholds 'loss', and sends it"),
+        (False, {"withheld": f"val,{script.PATIENT}\nward 7", "before": {}}, "not one of val, test, loss"),
+        (False, {"withheld": "train", "before": {}}, "withholds 'train', not one of"),
+        (False, {"withheld": ",", "before": {}}, "withholds ''"),
+    ],
+)
+def test_nothing_is_missing_that_is_not_named(
+    visit: Callable[..., Vetted], last: bool, changes: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(Quarantined, match=reason):
+        visit(script.changed(**changes), last=last)
 
 
 def test_metrics_are_those_of_the_counts_whatever_a_site_claims() -> None:

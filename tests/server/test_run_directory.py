@@ -8,13 +8,12 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from safetensors.numpy import load_file
 
 from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 from server.records import ReferenceRecord, RoundRecord, SiteRecord
 from server.run_directory import RunDirectory, run_name
-from tests.server.scripted_sites import manifest_of, run_config, scores, state_of
+from tests.server.scripted_sites import run_config, scores
 
 
 def test_a_taken_name_gets_a_number_and_nothing_is_overwritten(tmp_path: Path) -> None:
@@ -49,17 +48,31 @@ def test_the_configuration_is_complete_and_read_back_as_it_was(tmp_path: Path) -
     assert {"fedmedpeft", "python", "flwr", "torch"} <= set(content["versions"])
 
 
-def test_the_last_two_checkpoints_are_kept(tmp_path: Path) -> None:
+def test_rows_that_are_put_back_replace_what_is_there(tmp_path: Path) -> None:
     directory = RunDirectory.create(run_config(tmp_path))
-    manifest = manifest_of(directory.config)
-    for round_ in range(1, 5):
-        directory.checkpoint(round_, state_of(manifest, seed=round_))
-    files = sorted(path.name for path in (directory.path / "checkpoints").iterdir())
-    assert files == ["round-0003.safetensors", "round-0004.safetensors"]
-    tensors = load_file(directory.path / "checkpoints" / files[-1])
-    expected = state_of(manifest, seed=4).tensors()
-    assert set(tensors) == set(expected)
-    assert all((tensors[name] == expected[name]).all() for name in expected)
+    directory.add_round(RoundRecord(0, 2, 2, "joined", 1, 2, 0.1 + 0.2))
+    directory.add_sites([SiteRecord(0, "a", "joined", 10)])
+    rounds, sites = directory.rows()
+    files = [directory.path / name for name in ("rounds.csv", "sites.csv")]
+    before = [file.read_bytes() for file in files]
+    directory.add_round(RoundRecord(1, 2, 2, "aggregated", 3, 4, 0.5))
+    directory.add_sites([SiteRecord(1, "a", "accepted", 10)])
+    again = RunDirectory(directory.path, directory.config)
+    again.put_back(json.loads(json.dumps(rounds)), json.loads(json.dumps(sites)))
+    assert [file.read_bytes() for file in files] == before
+    again.add_round(RoundRecord(1, 2, 2, "aggregated", 3, 4, 0.5))
+    assert len(files[0].read_text().splitlines()) == 3
+    again.put_back([], sites)
+    assert not files[0].exists()
+
+
+def test_how_to_resume_is_there_until_the_run_is_complete(tmp_path: Path) -> None:
+    directory = RunDirectory.create(run_config(tmp_path, seed=7))
+    text = (directory.path / "resume.toml").read_text()
+    assert f"fedmedpeft run --config '{directory.path / 'resume.toml'}'" in text
+    assert RunConfig.from_mapping(tomllib.loads(text)) == directory.config.model_copy(update={"resume": "run"})
+    directory.write_summary({})
+    assert not (directory.path / "resume.toml").exists()
 
 
 def test_tables_grow_row_by_row(tmp_path: Path) -> None:
@@ -69,14 +82,14 @@ def test_tables_grow_row_by_row(tmp_path: Path) -> None:
         RoundRecord(1, 2, 2, "aggregated", 3, 4, 0.5, {"a": scores(3, 1), "b": scores(1, 1)}, ("x", "y"))
     )
     lines = (directory.path / "rounds.csv").read_text().splitlines()
-    assert lines[1] == "0,joined,,,,,0,2,2,2,1,0.5,,,,"
-    assert lines[2] == "1,aggregated,0.7,0.625,b,0.5,2,2,2,4,3,0.5,x y,,,"
+    assert lines[1] == "0,joined,,,,,0,0,2,2,2,1,0.5,,,,"
+    assert lines[2] == "1,aggregated,0.7,0.625,b,0.5,2,0,2,2,4,3,0.5,x y,,,"
     directory.add_sites([SiteRecord(1, "a", "accepted", 10, 5, 0.25, {"val": scores(3, 1)}, 7, 8, 0.5, ("x",))])
     directory.add_sites([SiteRecord(2, "a", 'no "answer", none')])
     lines = (directory.path / "sites.csv").read_text().splitlines()
     assert len(lines) == 3
     assert lines[1].startswith("1,a,accepted,10,5,0.25,8,0.7,0.75,0.75,")
-    assert lines[1].endswith(",8,7,0.5,x,,,")
+    assert lines[1].endswith(",8,7,0.5,x,,,,")
     assert lines[2].startswith('2,a,"no ""answer"", none",0,0,,')
 
 

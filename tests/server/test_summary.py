@@ -90,6 +90,15 @@ def test_bytes_against_full_fine_tuning(config: RunConfig, federation: Federatio
     assert figures["phases"]["join"] == {"down_bytes": 10, "up_bytes": 90}
 
 
+def test_figures_are_of_the_sites_that_tell(config: RunConfig, federation: Federation) -> None:
+    withheld = {"site-0": ("val", "test"), "site-1": ()}
+    summary = summarise(config, federation, [], {"federated": {"site-1": scores(7, 3)}}, {}, {}, withheld=withheld)
+    assert summary["withheld"] == {"site-0": ["val", "test"]}
+    assert summary["results"]["federated"]["mean"] == pytest.approx(0.7)
+    assert summary["results"]["federated"]["worst_site"] == "site-1"
+    assert summarise(config, federation, [], TESTS, {}, {})["withheld"] == {}
+
+
 def test_what_is_missing_is_left_out(config: RunConfig, federation: Federation) -> None:
     summary = summarise(config, federation, REFERENCES[:1], {"federated": {"site-1": scores(7, 3)}}, {}, {})
     assert list(summary["results"]) == ["local-only", "federated"]

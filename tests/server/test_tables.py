@@ -75,6 +75,36 @@ def test_without_references_there_is_no_gain_and_without_answers_no_table() -> N
     assert "gain" not in "".join(summary_lines(summary))
 
 
+def test_a_site_that_keeps_its_scores_is_named_once() -> None:
+    said: list[str] = []
+    table = RoundTable(said.append, Classification())
+    table.add(RoundRecord(0, 3, 3, "joined", 0, 0, 0.0, {"a": scores(6, 4)}, withheld=("b", "c")))
+    table.add(RoundRecord(1, 3, 3, "aggregated", 0, 0, 0.0, {"a": scores(7, 3)}, withheld=("b",)))
+    table.add(RoundRecord(2, 3, 3, "aggregated", 0, 0, 0.0, {"a": scores(7, 3)}, withheld=("b", "d")))
+    kept = [line.strip() for line in said if "so that no figure" in line]
+    assert kept == [
+        "2 sites keep their validation scores, so that no figure over sites holds them: b, c.",
+        "1 site keeps its validation scores, so that no figure over sites holds them: d.",
+    ]
+
+
+def test_withheld_is_not_the_same_as_failed() -> None:
+    summary = {
+        "metric": "balanced_accuracy",
+        "sites": {"a": {}, "b": {}, "c": {}, "d": {}},
+        "withheld": {"b": ["val", "test"], "c": ["val", "loss"]},
+        "results": {"local-only": _result(0.7), "federated": _result(0.9)},
+        "gains": {"a": 0.2},
+        "overall_gains": {"mean": 0.2, "worst": 0.2, "union": 0.2},
+        "personalised_gains": {},
+    }
+    lines = score_lines(summary)
+    assert lines[3].split() == ["b", *["withheld"] * 4]
+    assert lines[4].split() == ["c", "0", "-", "-", "-"]
+    assert lines[-1] == "1 site keeps its test scores, so that no figure over sites holds them: b."
+    assert score_lines(summary | {"results": {}}) == ["No test scores: no site answered that tells them."]
+
+
 def test_numbers_that_are_none_are_dashes() -> None:
     assert [number(None), number(math.nan), number(math.inf), number(0.12345, 2)] == ["-", "-", "-", "0.12"]
 

@@ -99,12 +99,13 @@ class SiteTraining:
             try:
                 return trainer, self.train(trainer, round_, kept)
             except SiteError as error:
-                fewer = trainer.dp.physical_batch // 2 if isinstance(trainer, PrivateTrainer) else 0
-                if error.code is not Refusal.MEMORY or not fewer:
+                private = trainer if isinstance(trainer, PrivateTrainer) else None
+                if error.code is not Refusal.MEMORY or private is None or private.dp.physical_batch == 1:
                     raise
+            fewer = private.dp.physical_batch // 2
             _log.warning("Out of memory: trying with %d records at once.", fewer)
             enter()
-            trainer = self.trainer(trainer.proximal, replace(trainer.dp, physical_batch=fewer))
+            trainer = self.trainer(private.proximal, replace(private.dp, physical_batch=fewer))
 
     def reach(self, private: bool) -> float:
         """How far one round moves the initial state; nothing of it is kept.

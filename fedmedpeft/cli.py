@@ -24,6 +24,7 @@ _ROOMS = {
     "privacy": "clients.privacy_cli",
     "audit": "simulations.audit_cli",
     "runs": "server.cli",
+    "poc": "simulations.poc_cli",
     "provision": "server.provisioning.cli",
     "server": "server.server_cli",
     "site": "clients.site_cli",

@@ -46,7 +46,7 @@ def agree_on_classes(
                 raise ContractError(f"the name '{reply.site}' is taken by another site")
             replies[reply.site] = reply
         except ContractError as error:
-            reasons.append(f"node {node}: {safe_reason(str(error))}")
+            reasons.append(f"{courier.names.get(node, f'node {node}')}: {safe_reason(str(error))}")
             courier.say(f"  Nothing is added to the vocabulary by {reasons[-1]}")
     if not replies:
         raise FederationError(f"No site could name its training answers. {'; '.join(reasons)}.")

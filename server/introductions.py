@@ -17,6 +17,7 @@ from server.claims import check_samples, out_of_proportion
 from server.courier import Answer, Courier
 from server.errors import FederationError, safe_reason
 from server.joining import Federation, LeftOut, Site, agree
+from server.nodes import registered_names
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,14 @@ def join(courier: Courier, config: RunConfig, run: str, nodes: Sequence[int]) ->
         ConfigError: the configured backbone, method or list of answers cannot be used.
         FederationError: too few sites agree, or there are no classes to agree on.
     """
+    courier.names.update(registered_names(courier.grid))
     backbone = load_record(config.backbone, revision=config.backbone_revision, image_size=config.image_size)
     federated, task = config.mode == "federated", build_task(config.task)
     classes = agree_on_classes(courier, config, task, run, nodes)
     sent = None if classes is None else "\n".join(classes)
     asked = {flag: JoinRequest(run, flag, sent) for flag in (False, True)}
     answers = courier.ask("join", wire.JOIN, {node: asked[federated and node == nodes[0]] for node in nodes})
-    replies, left_out = read_replies(answers)
+    replies, left_out = read_replies(answers, courier.names)
     # Of a reference nothing is averaged, so a site's size gives it no weight.
     for node, reason in (out_of_proportion(replies, config.weighting) if federated else {}).items():
         left_out.append(LeftOut(node, replies.pop(node).site, safe_reason(reason)))
@@ -52,8 +54,13 @@ def join(courier: Courier, config: RunConfig, run: str, nodes: Sequence[int]) ->
     return Joined(federation, state, answers)
 
 
-def read_replies(answers: Mapping[int, Answer]) -> tuple[dict[int, JoinReply], list[LeftOut]]:
-    """Decode introductions; the second part says who has no valid one."""
+def read_replies(answers: Mapping[int, Answer], names: Mapping[int, str]) -> tuple[dict[int, JoinReply], list[LeftOut]]:
+    """Decode introductions; the second part says who has no valid one.
+
+    Args:
+        answers: by node.
+        names: that are known of nodes. A site whose key was registered under a name has no other.
+    """
     replies: dict[int, JoinReply] = {}
     left_out: list[LeftOut] = []
     for node in sorted(answers):
@@ -64,6 +71,8 @@ def read_replies(answers: Mapping[int, Answer]) -> tuple[dict[int, JoinReply], l
             reply = wire.decode_join_reply(answer.content)
             if not is_site_name(reply.site):
                 raise ContractError(f"its name is not {RULE}")
+            if names.get(node, reply.site) != reply.site:
+                raise ContractError(f"calls itself '{reply.site}', and its key is registered for '{names[node]}'")
             if reply.site in {known.site for known in replies.values()}:
                 raise ContractError(f"the name '{reply.site}' is taken by another site")
             if reply.private not in ("", *UNITS):
@@ -71,11 +80,11 @@ def read_replies(answers: Mapping[int, Answer]) -> tuple[dict[int, JoinReply], l
             check_samples(reply.samples)
             replies[node] = reply
         except ContractError as error:
-            left_out.append(LeftOut(node, f"node {node}", safe_reason(str(error))))
+            left_out.append(LeftOut(node, names.get(node, f"node {node}"), safe_reason(str(error))))
         except Exception as error:
             # A broken site chooses these bytes: no way of failing to read them may end the run.
             reason = f"its introduction cannot be decoded ({type(error).__name__})"
-            left_out.append(LeftOut(node, f"node {node}", reason))
+            left_out.append(LeftOut(node, names.get(node, f"node {node}"), reason))
     return replies, left_out
 
 
@@ -103,7 +112,7 @@ def fetch_initial_state(
     for site in sites:
         encoded = given.get(site.node)
         if encoded is None:
-            again, _ = read_replies(courier.ask(phase, wire.JOIN, {site.node: request}))
+            again, _ = read_replies(courier.ask(phase, wire.JOIN, {site.node: request}), courier.names)
             encoded = again[site.node].state if site.node in again else None
         try:
             if encoded is not None:

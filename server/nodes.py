@@ -19,6 +19,11 @@ _PATIENCE = 60.0
 """Seconds for the nodes of an interrupted run to connect again: their heartbeats have found a new SuperLink by then."""
 
 
+def registered_names(grid: Grid) -> dict[int, str]:
+    """Names under which the operator registered the nodes' keys. Nodes of a simulation have none."""
+    return {info.node_id: info.name for info in grid.get_nodes() if info.name}
+
+
 def wait_for_nodes(grid: Grid, config: RunConfig, say: Say) -> list[int]:
     """Node ids, sorted, once enough are connected.
 

@@ -13,7 +13,7 @@ from server.courier import Courier
 from server.errors import FederationError
 from server.introductions import fetch_initial_state, read_replies
 from server.joining import SPLITS, Federation, Site
-from server.nodes import wait_for_return
+from server.nodes import registered_names, wait_for_return
 from server.visits import ABSENT
 
 JOIN_AGAIN = "join again"
@@ -88,7 +88,8 @@ class Roll:
         if not nodes:
             return
         answers = self.courier.ask(JOIN_AGAIN, wire.JOIN, dict.fromkeys(nodes, self.request))
-        replies, unusable = read_replies(answers)
+        names = registered_names(self.courier.grid)
+        replies, unusable = read_replies(answers, names)
         reasons = {left.node: left.reason for left in unusable}
         for node, reply in replies.items():
             reason = self._differs(reply)
@@ -99,7 +100,7 @@ class Roll:
                 self.courier.names[node] = reply.site
                 self.courier.say(f"  {reply.site} is back.")
         for node, reason in reasons.items():
-            self.courier.say(f"  Node {node} takes no part: {reason}")
+            self.courier.say(f"  {names.get(node, f'Node {node}')} takes no part: {reason}")
             # Whoever said nothing may do so before a later round; whoever said something else has been heard.
             if answers[node].content is not None:
                 self._turned_away.add(node)

@@ -13,7 +13,8 @@ _ROUND = re.compile(r"round-(\d+)(-strategy)?\.(json|safetensors)")
 
 
 def state_of_run(path: Path) -> str:
-    """Of the run in ``path``: "complete", "running", "interrupted after round 3" or "before the first round"."""
+    """Of the run in ``path``: "complete", "running", "interrupted after round 3" or
+    "interrupted before the first round"."""
     if (path / SUMMARY_FILE).is_file():
         return "complete"
     if _is_being_written(path):

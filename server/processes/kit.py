@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Self
 
 import tomli_w
-import yaml
 
 from fedmedpeft.atomic_file import write_atomically
 from fedmedpeft.components import ConfigError
+from fedmedpeft.strict_yaml import read_yaml
 
 CONNECTION = "hospitals"
 """What the operator's Flower configuration calls this server."""
@@ -102,10 +102,7 @@ def _read(path: Path) -> dict[str, Any]:
     """``server.yaml``; empty where there is none. Raises ConfigError."""
     if not path.is_file():
         return {}
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"'{path}' cannot be read: {' '.join(str(error).split())}.") from None
-    if not isinstance(content, dict) or set(content) - {"host", "port"}:
+    content = read_yaml(path)
+    if set(content) - {"host", "port"}:
         raise ConfigError(f"'{path}' must hold host and port, and nothing else.")
     return content

@@ -7,7 +7,6 @@ import shlex
 import subprocess
 import tempfile
 import time
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import typer
 
 from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
+from fedmedpeft.run_file import read_run_file
 from server.app_directory import make_app_directory
 from server.processes.control import ServerError, operator_environment
 from server.processes.follow import Follower
@@ -31,13 +31,7 @@ def read_run(path: Path, kit: ServerKit, resume: str) -> RunConfig:
     Raises:
         ConfigError: the file cannot be read or a value cannot be; there is no such run to go on with.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Run configuration '{path}' cannot be read: {error}.") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"Run configuration '{path}' is not TOML: {error}.") from None
-    config = RunConfig.from_mapping(content | ({"resume": resume} if resume else {}))
+    config = RunConfig.from_mapping(read_run_file(path) | ({"resume": resume} if resume else {}))
     runs = kit.directory / Path(config.runs_dir).expanduser()
     if config.resume and not (runs / config.resume).is_dir():
         raise ConfigError(f"resume='{config.resume}': there is no such run in '{runs}'.")

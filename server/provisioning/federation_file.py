@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
-from fedmedpeft.components import ConfigError, Options, explain, suggest
+from fedmedpeft.components import ConfigError, Options, explain, shaped
 from fedmedpeft.site_names import RULE, is_site_name
+from fedmedpeft.strict_yaml import read_yaml, refuse_unknown
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """Always in the server's certificate: its own commands reach it there."""
@@ -105,14 +104,12 @@ class SiteEntry(Options):
 class FederationFile(Options):
     """A checked ``federation.yaml``."""
 
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,31}$", description="letters, digits and dashes")
+    name: Annotated[str, shaped(r"[A-Za-z][A-Za-z0-9-]{0,31}", "1 to 32 letters, digits and dashes, a letter first")]
     server: ServerEntry
     validity: Validity = Field(default_factory=Validity)
-    install: str = Field(
-        "/opt/fedmedpeft",
-        pattern=r"^/[A-Za-z0-9_./-]*[A-Za-z0-9_-]$",
-        description="where kits are put on their machines: systemd and nginx need whole paths",
-    )
+    install: Annotated[
+        str, shaped(r"/[A-Za-z0-9_./-]*[A-Za-z0-9_-]", "an absolute path of letters, digits and any of . _ / -")
+    ] = Field("/opt/fedmedpeft", description="where kits are put on their machines: systemd and nginx need whole paths")
     sites: list[SiteEntry] = Field(min_length=1)
 
     @classmethod
@@ -122,17 +119,8 @@ class FederationFile(Options):
         Raises:
             ConfigError: it cannot be read, is no YAML, has an unknown key, or a value that cannot be.
         """
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"Federation file '{path}' cannot be read: {error}.") from None
-        except yaml.YAMLError as error:
-            raise ConfigError(f"Federation file '{path}' is not YAML: {' '.join(str(error).split())}.") from None
-        if not isinstance(content, dict):
-            raise ConfigError(
-                f"Federation file '{path}' must hold name, server and sites; `fedmedpeft provision new --help` has one."
-            )
-        _refuse_unknown(content, path)
+        content = read_yaml(path, "Federation file")
+        _refuse_unknown(content, f"Federation file '{path}'")
         try:
             return cls.model_validate(content)
         except ValidationError as error:
@@ -158,17 +146,10 @@ def _is_host(text: str) -> bool:
     return True
 
 
-def _refuse_unknown(content: Mapping[str, Any], path: Path) -> None:
-    """Unknown keys, with the one that was probably meant. Raises ConfigError."""
-    found: list[tuple[str, Any, type[BaseModel]]] = [("", content, FederationFile)]
-    found += [("server.", content.get("server"), ServerEntry), ("validity.", content.get("validity"), Validity)]
+def _refuse_unknown(content: dict[str, Any], name: str) -> None:
+    refuse_unknown(content, FederationFile, name)
+    refuse_unknown(content.get("server"), ServerEntry, name, "server")
+    refuse_unknown(content.get("validity"), Validity, name, "validity")
     sites = content.get("sites")
-    found += [(f"sites.{n}.", site, SiteEntry) for n, site in enumerate(sites if isinstance(sites, list) else ())]
-    for prefix, section, model in found:
-        known = list(model.model_fields)
-        for key in section if isinstance(section, Mapping) else ():
-            if key not in known:
-                raise ConfigError(
-                    f"Federation file '{path}' has no key '{prefix}{key}'.{suggest(str(key), known)} Known: "
-                    f"{', '.join(known)}."
-                )
+    for number, site in enumerate(sites if isinstance(sites, list) else ()):
+        refuse_unknown(site, SiteEntry, name, f"sites.{number}")

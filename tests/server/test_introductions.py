@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from flwr.proto.node_pb2 import NodeInfo
 
 from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
@@ -57,6 +59,27 @@ def test_a_node_that_cannot_introduce_itself_is_left_out(tmp_path: Path, twist: 
     assert [site.name for site in federation.sites] == ["site-0", "site-2"]
     assert [left.name for left in federation.left_out] == ["node 12"]
     assert reason in federation.left_out[0].reason
+
+
+class _Registered(LocalGrid):
+    """Whose nodes' keys were registered, as at a real server."""
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        return [NodeInfo(node_id=node, name=f"site-{node - 11}") for node in self.nodes]
+
+
+def test_a_site_has_the_name_that_its_key_was_registered_for(tmp_path: Path) -> None:
+    """Nobody can speak for another hospital; and one that does not speak is called by its name."""
+    config = script.run_config(tmp_path)
+    sites = script.federation_of(config)
+    sites[12].twists["join"] = script.changed(site="site-9")
+    sites[13].twists["join"] = script.refusing
+    config = config.model_copy(update={"min_sites": 1})
+    courier = Courier(_Registered(sites), config.round_timeout, [].append)
+    federation = join(courier, config, "run", sorted(sites)).federation
+    assert [site.name for site in federation.sites] == ["site-0"]
+    assert {left.name: left.reason for left in federation.left_out}.keys() == {"site-1", "site-2"}
+    assert "its key is registered for 'site-1'" in federation.left_out[0].reason
 
 
 @pytest.mark.parametrize(

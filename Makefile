@@ -1,17 +1,21 @@
-# `make demo` runs the main job, `make test` the tests. Both make their own environment first.
+# `make demo` runs the main job, `make test` the tests, `make faults` those that break a federation of real processes, with
+# the ones that take too long for every day. All make their own environment first.
 PYTHON ?= python3
 VENV ?= .venv
 # Empty to lift the pins: make demo CONSTRAINTS=   (see README, "With a GPU").
 CONSTRAINTS ?= constraints.txt
 PIP_INSTALL = $(VENV)/bin/python -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
 
-.PHONY: demo test clean
+.PHONY: demo test faults clean
 
 demo: $(VENV)/.installed
 	$(VENV)/bin/fedmedpeft run --rounds 6
 
 test: $(VENV)/.installed-test
 	$(VENV)/bin/python -m pytest
+
+faults: $(VENV)/.installed-test
+	FEDMEDPEFT_NIGHTLY=1 $(VENV)/bin/python -m pytest --durations=0 tests/deployment
 
 # torch comes first: asked for by exact version, a CPU build is taken where the machine's pip offers one.
 $(VENV)/.installed: pyproject.toml constraints.txt

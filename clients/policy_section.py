@@ -23,7 +23,28 @@ class PolicySection(Section):
     backbones: Names = Field((), description="fingerprints that are accepted; empty: of any backbone named above")
     most_rounds: int = Field(200, ge=1, description="rounds of a run")
     most_local_steps: int = Field(1000, ge=1, description="optimiser steps of a round")
-    most_bytes: int = Field(500_000_000, ge=1, description="bytes of one message that leaves")
+    most_learning_rate: float = Field(
+        0.1,
+        gt=0,
+        description="step size of a run, scale included; a site lets the server's state move as far as such steps go",
+    )
+    most_runs: int = Field(
+        100,
+        ge=0,
+        description="runs that keep something below state/runs; more are refused until a person has deleted "
+        "old ones. 0: no limit",
+    )
+    partition_seed: int = Field(
+        0,
+        ge=0,
+        description="partition-seed of every run. With another one other rows would be tested, and scores of "
+        "many divisions give away single patients",
+    )
+    val_fraction: float = Field(0.15, ge=0, lt=1, description="val-fraction of every run, for the same reason")
+    test_fraction: float = Field(0.25, ge=0, lt=1, description="test-fraction of every run, for the same reason")
+    most_bytes: int = Field(
+        500_000_000, ge=1, description="bytes of one message that leaves; one that comes in may have 4 MB more"
+    )
     most_bytes_of_run: int = Field(0, ge=0, description="bytes of all messages of a run that leave; 0: no limit")
     most_norm: float = Field(1e6, gt=0, description="Euclidean norm of a state that comes in or leaves")
     most_update_norm: float = Field(0.0, ge=0, description="norm of what training changed in a round; 0: no limit")
@@ -41,7 +62,7 @@ class PolicySection(Section):
         10,
         ge=0,
         description="numbers of samples below this are not told: scores of a split with fewer, answers that are rarer, "
-        "reasons for leaving images out that are fewer",
+        "reasons for leaving images out that are fewer; nor is an update of so few images a round",
     )
     smallest_cell: int = Field(
         0, ge=0, description="scores of a split whose counts have a number between 0 and this stay here; 0: none do"

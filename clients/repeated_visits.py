@@ -66,16 +66,21 @@ class RepeatedVisits:
         if noises_sites(self.config):
             raise SiteError(Refusal.REPEATED, f"it has answered round {request.round} and adds its noise only once")
         if request.round == 1:
-            # Another run of the same name: nothing of the old one may enter it.
-            self.store.forget(request.run)
             return {}
         if request.round < last:
             raise SiteError(Refusal.REPEATED, f"it has trained round {last} already, and is asked for another")
         return self.store.load_before(request.run)
 
-    def done(self, request: VisitRequest, reply: VisitReply) -> Answered:
-        """For the store, with what the visit leaves."""
-        return Answered(request.round, self.identity(request), wire.pack(wire.encode(reply)))
+    def keep(self, request: VisitRequest, stays: dict[str, torch.Tensor], reply: VisitReply) -> None:
+        """Have the site's store keep what a visit leaves, and its answer.
+
+        A first round that is answered begins another run of the same name, which nothing of the old one may enter.
+        Until then it is only somebody's word, and what the old one left stays.
+        """
+        if request.round == 1:
+            self.store.forget(request.run)
+        answered = Answered(request.round, self.identity(request), wire.pack(wire.encode(reply)))
+        self.store.keep(request.run, stays, answered)
 
 
 def _hash(request: VisitRequest) -> str:

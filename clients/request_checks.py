@@ -18,6 +18,11 @@ def check_run_name(run: str) -> None:
 
 def check_visit(request: VisitRequest, config: RunConfig, rotation: Rotation) -> None:
     """What the server asks for must be something that this run can ask for. Raises ContractError."""
+    if request.last and request.round != config.rounds + 1:
+        # The test split is for the end of a run; each look at it before says more of it.
+        raise ContractError(
+            f"asks for the last visit in round {request.round}, which comes after round {config.rounds}"
+        )
     if not 1 <= request.round <= config.rounds + request.last:
         raise ContractError(f"round {request.round} is not one of the {config.rounds} rounds of this run")
     if not (math.isfinite(request.proximal) and request.proximal >= 0):

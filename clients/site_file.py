@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from clients.policy_section import PolicySection
 from clients.site_section import Names, Section
-from fedmedpeft.components import ConfigError, explain, parse_spec, suggest
-from fedmedpeft.config import OFF
+from fedmedpeft.components import ConfigError, explain, parse_spec, shaped
+from fedmedpeft.config import OFF, Device
 from fedmedpeft.site_names import RULE, is_site_name
+from fedmedpeft.strict_yaml import read_yaml, refuse_unknown
 
 STATE_FOLDERS = ("runs", "ledger", "audit", "dry-run", "logs", "flower")
 
@@ -21,7 +20,9 @@ STATE_FOLDERS = ("runs", "ledger", "audit", "dry-run", "logs", "flower")
 class ServerSection(Section):
     """Where the federation's server is, and how this site proves who it is."""
 
-    address: str = Field(pattern=r"^[^\s/:]+:\d{1,5}$", description="host:port of the server; connections go out only")
+    address: Annotated[str, shaped(r"[^\s/:]+:\d{1,5}", "host:port, such as fl.example.org:443")] = Field(
+        description="host:port of the server; connections go out only"
+    )
     ca_certificate: str = Field(min_length=1, description="certificate (PEM) of the authority that signed the server's")
     key: str = Field(min_length=1, description="this site's private key (OpenSSH, elliptic curve P-384), mode 0600")
 
@@ -35,7 +36,9 @@ class DataSection(Section):
     rows_of: str = Field(
         "", description="value of the data's site column whose rows are this site's; empty: all rows are"
     )
-    classes: Names = Field((), description="all labels of the federation, in its order; empty: those of the data")
+    classes: Names = Field(
+        (), description="all labels of the federation, sorted; without them no image is classified here"
+    )
 
     @field_validator("classes")
     @classmethod
@@ -71,7 +74,7 @@ class SiteFile(Section):
         description="name that runs use -> what it is here: 'embedded' or a local directory",
     )
     knowledge: str = Field("", description="this site's own knowledge source, for runs that ask for one")
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    device: Device = Field("auto", description="auto, cpu, cuda or cuda:N")
     state: str = Field("state", min_length=1, description="directory of what must last: stores, ledger, audit log")
     privacy: str = Field(OFF, description="off, required(epsilon=8, ...) or auto(epsilon=8, ...)")
     out_of_domain: bool = Field(False, description="this site's images are unlike those of the backbone (for auto)")
@@ -86,15 +89,8 @@ class SiteFile(Section):
         Raises:
             ConfigError: it cannot be read, is no YAML, has an unknown key, or a value that cannot be.
         """
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"Site file '{path}' cannot be read: {error}.") from error
-        except yaml.YAMLError as error:
-            raise ConfigError(f"Site file '{path}' is not YAML: {' '.join(str(error).split())}.") from None
-        if not isinstance(content, dict):
-            raise ConfigError(f"Site file '{path}' must hold keys and values, such as `site: hospital-a`.")
-        _refuse_unknown(content, path)
+        content = read_yaml(path, "Site file")
+        _refuse_unknown(content, f"Site file '{path}'")
         try:
             return cls.model_validate(content | {"directory": path.absolute().parent})
         except ValidationError as error:
@@ -107,12 +103,16 @@ class SiteFile(Section):
             raise ValueError(f"'{name}' is not {RULE}")
         return name
 
+    @field_validator("privacy")
+    @classmethod
+    def _known_kind(cls, privacy: str) -> str:
+        if parse_spec(privacy).name not in (OFF, "required", "auto"):
+            raise ValueError("must be off, required(...) or auto(...)")
+        return privacy
+
     @model_validator(mode="after")
     def _privacy_goes_together(self) -> Self:
-        kind = parse_spec(self.privacy).name
-        if kind not in (OFF, "required", "auto"):
-            raise ValueError(f"privacy='{self.privacy}' must be off, required(...) or auto(...)")
-        if self.policy.privacy_required and kind != "required":
+        if self.policy.privacy_required and parse_spec(self.privacy).name != "required":
             raise ValueError(f"policy.privacy-required needs privacy='required(...)', not '{self.privacy}'")
         return self
 
@@ -139,16 +139,8 @@ class SiteFile(Section):
         return self.folder("audit") / "audit-log.jsonl"
 
 
-def _refuse_unknown(content: Mapping[str, Any], path: Path) -> None:
-    """Unknown keys, with the one that was probably meant. Raises ConfigError."""
-    sections: dict[str, type[BaseModel]] = {"": SiteFile, "server": ServerSection, "data": DataSection}
-    sections |= {"worker": WorkerSection, "policy": PolicySection}
-    for section, model in sections.items():
-        found = content.get(section, {}) if section else content
-        known = [name.replace("_", "-") for name in model.model_fields if name != "directory"]
-        for key in found if isinstance(found, Mapping) else ():
-            if key not in known:
-                where = f"{section}.{key}" if section else str(key)
-                raise ConfigError(
-                    f"Site file '{path}' has no key '{where}'.{suggest(str(key), known)} Known: {', '.join(known)}."
-                )
+def _refuse_unknown(content: dict[str, Any], name: str) -> None:
+    refuse_unknown(content, SiteFile, name)
+    sections: dict[str, type[BaseModel]] = {"server": ServerSection, "data": DataSection, "worker": WorkerSection}
+    for section, model in (sections | {"policy": PolicySection}).items():
+        refuse_unknown(content.get(section), model, name, section)

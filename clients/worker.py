@@ -225,7 +225,7 @@ class SiteWorker:
         reply = self._reply(request, before, result, sent, within, time.perf_counter() - began)
         remembered = self._inbound.remembered(received, trained, request.round, kept)
         stays = training.staying(trainer, received) | remembered
-        self.store.keep(request.run, stays, self.repeated.done(request, reply))
+        self.repeated.keep(request, stays, reply)
         return reply
 
     def _test(self, request: VisitRequest) -> VisitReply:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 Value = bool | int | float | str
 T = TypeVar("T")
@@ -153,12 +153,32 @@ class Registry(Generic[T]):
         return self._entries[name]
 
 
+_PLAIN_WORDS = {
+    "string_type": "must be text; where it may be read as something else, put it in quotes",
+    "bool_type": "must be true or false",
+    "model_type": "must hold key: value",
+    "dict_type": "must hold key: value",
+}
+"""For what people write most often in place of something else, by pydantic's name of the error."""
+
+
+def shaped(pattern: str, words: str) -> AfterValidator:
+    """For text that must match all of ``pattern``; an error says so in ``words``, which people can read."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise ValueError(f"must be {words}")
+        return text
+
+    return AfterValidator(check)
+
+
 def explain(error: ValidationError) -> str:
     """Pydantic's findings as one line: name, value, what was expected."""
     findings = []
     for item in error.errors():
         where = ".".join(str(part) for part in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
+        message = _PLAIN_WORDS.get(item["type"]) or item["msg"].removeprefix("Value error, ").removesuffix(".")
         if item["type"] == "missing":
             # What pydantic shows as the input is everything around what is missing.
             findings.append(f"'{where}' is missing")

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from fedmedpeft.components import ComponentSpec, ConfigError, Value, explain, parse_composition, parse_spec, suggest
+from fedmedpeft.components import (
+    ComponentSpec,
+    ConfigError,
+    Value,
+    explain,
+    parse_composition,
+    parse_spec,
+    shaped,
+    suggest,
+)
 
 Mode = Literal["federated", "local-only", "pooled"]
+Device = Annotated[str, shaped(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")]
 
 OFF = "off"
 _PRIVATE_DEFAULTS: Mapping[str, Mapping[str, Value]] = {"lora": {"factors": "ffa"}}
@@ -150,7 +160,7 @@ class RunConfig(BaseModel):
     seed: int = Field(
         0, ge=0, description="seed of everything random, except the partition, and the noise and sampling of privacy"
     )
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N")
+    device: Device = Field("auto", description="auto, cpu, cuda or cuda:N")
     runs_dir: str = Field("runs", description="where runs are written; relative to the directory the run starts in")
     run_name: str = Field(
         "", description="directory of this run below runs-dir; empty: made from method, data and time"

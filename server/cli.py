@@ -79,7 +79,7 @@ def _say_how_to_go_on(path: Path) -> None:
     state, file = state_of_run(path), path / RESUME_FILE
     typer.echo(f"The run has not come to its end: it is {state}. sites.csv says what each site did.")
     if state != "running" and file.is_file():
-        typer.echo(f"At hospitals, go on with:   flwr run APP FEDERATION --stream --run-config '{file}'")
+        typer.echo(f"At hospitals, go on with:   fedmedpeft server submit '{file}' --kit KIT")
         typer.echo(f"In simulation, go on with:  fedmedpeft run --config '{file}'")
 
 

@@ -33,7 +33,7 @@ _SCORED = {"received_val_": "val", "received_test_": "test", "own_test_": "own-t
 
 _HOW_TO_RESUME = """\
 # This run has not come to its end. If its server was stopped, go on with it:
-#   at hospitals:     flwr run APP FEDERATION --stream --run-config '{path}'
+#   at hospitals:     fedmedpeft server submit '{path}' --kit KIT
 #   in simulation:    fedmedpeft run --config '{path}'
 # The file goes away when the run is complete. Change nothing in it but round-timeout and device.
 """

@@ -9,6 +9,7 @@ from typing import Any
 
 from fedmedpeft.components import ComponentSpec, ConfigError, parse_spec, suggest
 from fedmedpeft.config import RunConfig
+from fedmedpeft.run_file import read_run_file
 
 # Options of sources, partitions and tasks that name a place on this machine.
 _PATHS = ("path", "root", "answers")
@@ -36,7 +37,7 @@ def read_settings(
     """
     values: dict[str, Any] = dict(start or {})
     if file is not None:
-        values |= _read_file(file)
+        values |= read_run_file(file)
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
@@ -45,16 +46,6 @@ def read_settings(
     values |= {key: value for key, value in (options or {}).items() if value is not None}
     config = RunConfig.from_mapping(values)
     return RunConfig.from_mapping(config.to_mapping() | _absolute(config))
-
-
-def _read_file(path: Path) -> dict[str, Any]:
-    """Keys of a TOML file, or of its ``[config]`` table where it has one, as a run's own ``config.toml`` does."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"--config '{path}' cannot be read ({error}). Expected a TOML file of key = value.") from None
-    table = content.get("config", content)
-    return dict(table) if isinstance(table, dict) else content
 
 
 def _typed(key: str, text: str) -> Any:

@@ -19,7 +19,9 @@ import uvicorn
 
 from clients.deployment.desk import HospitalDesk
 from clients.deployment.service import service
+from clients.deployment.worker_log import WorkerLog
 from clients.site_file import STATE_FOLDERS, SiteFile
+from clients.state_directory import refuse_others_directory
 from fedmedpeft.components import ConfigError
 from fedmedpeft.file_lock import locked
 
@@ -61,12 +63,15 @@ def _prepare_state(site: SiteFile) -> None:
     directory = site.state_directory
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        refuse_others_directory(directory)
         # Another user may pass through to the socket, and list or read nothing.
         directory.chmod(_PRIVATE | (0o011 if site.worker.flower_user else 0))
         for name in STATE_FOLDERS:
             # Flower's own folder is made, and given to Flower's user, by what starts Flower.
             if name != "flower":
                 site.folder(name).mkdir(mode=_PRIVATE, exist_ok=True)
+                refuse_others_directory(site.folder(name))
+                site.folder(name).chmod(_PRIVATE)
     except OSError as error:
         raise ConfigError(
             f"state='{directory}' cannot be made or is not this user's ({error.strerror}). Name a directory of the "
@@ -85,6 +90,7 @@ def _listening(site: SiteFile) -> Iterator[socket.socket]:
             "Set worker.socket to a short absolute path, in a directory that only the site's users enter."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
+    _refuse_place(path)
     path.unlink(missing_ok=True)
     before = os.umask(0o177)
     try:
@@ -98,6 +104,20 @@ def _listening(site: SiteFile) -> Iterator[socket.socket]:
         _give_to(path, site.worker.flower_user)
         yield listening
     path.unlink(missing_ok=True)
+
+
+def _refuse_place(path: Path) -> None:
+    """What lies there may only be an old socket, and nobody else may put another in its place. Raises ConfigError."""
+    if path.is_symlink() or (path.exists() and not path.is_socket()):
+        raise ConfigError(
+            f"worker.socket='{path}' is there already and is no socket. It is not deleted: name another path."
+        )
+    folder = path.parent.stat()
+    if folder.st_uid not in (0, os.geteuid()) or folder.st_mode & 0o022:
+        raise ConfigError(
+            f"worker.socket='{path}': others may write into '{path.parent}', and so put a socket of their own there. "
+            "Leave it at worker.sock, or name a path in a directory that only this user may write to (chmod go-w)."
+        )
 
 
 def _give_to(path: Path, user: str) -> None:
@@ -120,7 +140,9 @@ def _give_to(path: Path, user: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Exit code 2 for what the caller can mend."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    to_stdout = logging.StreamHandler(sys.stdout)
+    to_stdout.setFormatter(WorkerLog())
+    logging.basicConfig(level=logging.INFO, handlers=[to_stdout])
     try:
         serve(SiteFile.load(Path(arguments[0])))
     except ConfigError as error:

@@ -23,6 +23,7 @@ from clients.audit_log.events import PolicyRead, Started, Stopped
 from clients.deployment.bounds import bounds, change
 from clients.deployment.first_visit import first_visit
 from clients.deployment.hospital import hospital_worker
+from clients.deployment.kept_runs import refuse_one_too_many
 from clients.deployment.link import RUN_CONFIG
 from clients.deployment.log_lines import LogLines
 from clients.deployment.refusals import detail_of, refusal_of
@@ -50,6 +51,10 @@ from fedmedpeft.exchange import (
 from fedmedpeft.exchange import flower as wire
 from fedmedpeft.tasks import build_task
 
+_LONGEST_CONFIG = 65_536
+"""Characters of a run's configuration; one of all keys has about 1,500."""
+_BESIDE_STATE = 4_000_000
+"""Bytes of what comes beside a state: the configuration, and answers that the sites agreed on."""
 _log = logging.getLogger("fedmedpeft.site")
 
 
@@ -99,6 +104,11 @@ class HospitalDesk:
         except AuditLogError as error:
             _log.error("%s", error)
 
+    @property
+    def most_inbound(self) -> int:
+        """Bytes of a message that is read: a state that comes is no larger than one that leaves."""
+        return self.site.policy.most_bytes + _BESIDE_STATE
+
     def answer(self, kind: Kind, packed: bytes) -> RecordDict:
         """The content of the answer to a request that came in as ``packed`` (:func:`fedmedpeft.exchange.flower.pack`).
 
@@ -125,11 +135,14 @@ class HospitalDesk:
                 self.status = replace(self.status, busy="", outcome=outcome, reason=reason, seconds=seconds)
 
     def _answer(self, packed: bytes, lines: LogLines) -> RecordDict:
+        if len(packed) > self.most_inbound:
+            raise SiteError(Refusal.POLICY, f"policy: a message of more than {self.most_inbound} bytes (most-bytes)")
         announced, request = _read(lines.kind, wire.unpack(packed))
         lines.asked(request, announced)
         self.status = replace(self.status, run=lines.run, round=lines.round)
         self._policy.check_run(announced)
         self._policy.check_hours(self._clock())
+        refuse_one_too_many(self.site.folder("runs"), lines.run, self.site.policy.most_runs)
         if isinstance(request, ReferenceRequest):
             self._policy.check_reference()
         worker = self._worker(announced)
@@ -188,6 +201,8 @@ def _read(kind: Kind, content: RecordDict) -> tuple[RunConfig, Request]:
     announced = content.config_records.get(RUN_CONFIG)
     if announced is None:
         raise ContractError("the request does not say of which run configuration it is")
+    if sum(len(str(part)) for item in announced.items() for part in item) > _LONGEST_CONFIG:
+        raise ContractError(f"a run configuration of more than {_LONGEST_CONFIG:,} characters")
     try:
         config = RunConfig.from_mapping(announced)
     except ConfigError as error:

@@ -7,17 +7,19 @@ from fedmedpeft.exchange import VisitRequest
 from fedmedpeft.privacy.client_level import client_level
 
 
-def first_visit(worker: SiteWorker, run: str) -> VisitRequest:
-    """A request of the site to itself, from the state that all sites start from.
+def rehearsal_of(run: str) -> str:
+    """The name that such a visit has in the store, so that what it leaves is not in the way of ``run`` itself."""
+    return f"dry-run-{run}"
 
-    Its run has a name of its own, so that what it leaves in the store is not in the way of the run that it rehearses.
-    """
+
+def first_visit(worker: SiteWorker, run: str) -> VisitRequest:
+    """A request of the site to itself, from the state that all sites start from."""
     config, learner = worker.config, worker.learner
     rotation, manifest = learner.rotation, worker.contract.manifest
     train = rotation.draw(config.seed, 1, worker.data.site) if rotation else ()
     whole, level = worker.initial.only(manifest), client_level(config.client_privacy)
     return VisitRequest(
-        run=f"dry-run-{run}",
+        run=rehearsal_of(run),
         round=1,
         last=False,
         fingerprint=learner.backbone.fingerprint,

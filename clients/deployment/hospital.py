@@ -8,6 +8,7 @@ from functools import partial
 import torch
 
 from clients.deployment.own_data import own_partition, own_source
+from clients.deployment.run_size import within
 from clients.deployment.site_run import site_config, site_settings
 from clients.domain_check import domain_verdict
 from clients.egress.policy import Policy
@@ -74,7 +75,7 @@ def _build(site: SiteFile, config: RunConfig) -> SiteWorker:
     return SiteWorker(
         config,
         data,
-        models_of(config, backbone),
+        within(site.policy.most_bytes, models_of(config, backbone), config, backbone.record),
         synthetic=source.synthetic,
         store=store,
         partition_hash="",

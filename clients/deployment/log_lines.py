@@ -37,6 +37,7 @@ _STAGES: Mapping[Refusal, Stage] = {
     Refusal.CODE: "code",
 }
 """Where a request was refused; all other codes are of training."""
+_PIECE = 1_000_000
 _UNIT: TypeAdapter[Unit | None] = TypeAdapter(Unit | None)
 
 
@@ -137,9 +138,12 @@ def _details(reply: Reply, update_norm: float | None) -> dict[str, Any]:
 
 
 def _norm(state: EncodedState) -> float | None:
-    """Euclidean; None for what has none. Nothing has been checked yet."""
-    try:
-        squares = [float(np.square(vector.astype(np.float64)).sum()) for vector in state.vectors.values()]
-    except (TypeError, ValueError):
+    """Euclidean; None for what no state is made of. Nothing of it has been checked yet, so it is read in pieces."""
+    if any(vector.dtype != np.float32 or vector.ndim != 1 for vector in state.vectors.values()):
         return None
-    return math.sqrt(sum(squares))
+    pieces = (
+        vector[start : start + _PIECE].astype(np.float64)
+        for vector in state.vectors.values()
+        for start in range(0, vector.size, _PIECE)
+    )
+    return math.sqrt(sum(float(np.dot(piece, piece)) for piece in pieces))

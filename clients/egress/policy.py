@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from clients.egress import run_rules
 from clients.egress.run_hash import run_hash
 from clients.egress.server_paths import named_paths
 from clients.egress.working_hours import WorkingHours
@@ -49,6 +50,7 @@ class Policy:
         A run whose hash is approved may have any method and task. It must still keep to all other rules.
         """
         found = [*self._mode(announced), *self._sizes(announced), *self._backbone(announced)]
+        found += run_rules.findings(self.section, announced)
         found += [f"'{key}' names a file of this site, which a server may not" for key in named_paths(announced)]
         try:
             client_level(announced.client_privacy)

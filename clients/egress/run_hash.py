@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fedmedpeft.components import ConfigError, parse_composition
+from fedmedpeft.components import parse_composition
 from fedmedpeft.config import RunConfig
+from fedmedpeft.run_file import read_run_file
 
 SITE_KEYS: Mapping[str, str] = {
     "data": "a site trains on its own, as its site.yaml names it",
@@ -49,17 +49,7 @@ def read_run(path: Path) -> RunConfig:
     Raises:
         ConfigError: it cannot be read, or is no run's configuration.
     """
-    file = path / "config.toml" if path.is_dir() else path
-    try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Run configuration '{file}' cannot be read: {error}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"Run configuration '{file}' is not TOML ({error}). Expected lines of key = value.") from None
-    table = content.get("config", content)
-    if not isinstance(table, dict):
-        raise ConfigError(f"Run configuration '{file}': config={table!r} must be a table, [config].")
-    return RunConfig.from_mapping(table)
+    return RunConfig.from_mapping(read_run_file(path))
 
 
 def _composition(text: object) -> list[Any]:

@@ -9,24 +9,34 @@ import numpy as np
 from clients.deployment.own_data import own_partition, own_source
 from clients.preflight.check import Result, failed, passed, warned
 from clients.preflight.facts import Facts
+from fedmedpeft.config import RunConfig
 from fedmedpeft.data.source import SPLITS, ImageTable
 from fedmedpeft.data.units import group_units, straddling
+from fedmedpeft.tasks import build_task
 
 _LARGE_CLASS_LIST = 20
 
 
 def check_data(facts: Facts) -> Result:
-    """Does the source open, and are its labels the federation's? Raises DataError and ConfigError as it does."""
+    """Does the source open, with no label but the federation's? Raises DataError and ConfigError as it does."""
     facts.source = source = own_source(facts.site)
     table = source.table
-    told = f"{len(table):,} {table.unit} of {len(table.classes)} classes"
+    return passed(f"{len(table):,} {table.unit} of {len(table.classes)} classes.")
+
+
+def check_labels(facts: Facts) -> Result:
+    """Does site.yaml name the federation's labels, where the run asks for them?"""
+    if build_task((facts.announced or RunConfig()).task).classes_from != "data":
+        return passed("the run does not ask for the labels of the data.")
     if not facts.site.data.classes:
-        return warned(
-            f"{told}; 'data.classes' is empty, so the names of this site's own labels are told to the server.",
+        return failed(
+            "'data.classes' is empty: this site refuses runs that classify, as labels are told to the server.",
             "Set 'data.classes' to the federation's list, which the coordinator has.",
-            f"the labels are: {', '.join(table.classes)}",
+            f"the labels of the data here are: {', '.join(facts.source.table.classes)}",
         )
-    return passed(f"{told}, all of them the federation's.")
+    return passed(
+        f"'data.classes' names the federation's {len(facts.site.data.classes)} labels; the data has no other."
+    )
 
 
 def check_leakage(facts: Facts) -> Result:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
+import os
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +23,8 @@ from flwr.clientapp import ClientApp
 from clients.processes.shipped_app import AppDiffersError, check_shipped_app
 from fedmedpeft.exchange import Refusal
 
+TOKEN = "FEDMEDPEFT_TASK_TOKEN"
+"""Variable of the environment with what Flower gives as ``--token``."""
 _RUNTIME = "flwr.supernode.runtime.run_clientapp"
 _WRITTEN_FOR = "1.41"
 _EXPECTED: Mapping[str, tuple[str, ...]] = {
@@ -128,7 +132,10 @@ def _refuse_to_start(name: str) -> NoReturn:
 
 
 def main() -> None:
-    """With the arguments of ``flwr-clientapp``."""
+    """With the arguments of ``flwr-clientapp``; the token may come in the environment, see :data:`TOKEN`."""
+    token = os.environ.pop(TOKEN, None)
+    if token is not None:
+        sys.argv += ["--token", token]
     replace_loading(importlib.import_module(_RUNTIME))
     from flwr.supernode.cli import flwr_clientapp
 

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from clients.site_file import SiteFile
+from clients.state_directory import refuse_others_directory
 from fedmedpeft.atomic_file import write_atomically
 from fedmedpeft.components import ConfigError, parse_spec
 from fedmedpeft.supervision import Account
 
-SECRET_FILE = "superexec.secret"
 _PASS_THROUGH = 0o711
 _PRIVATE = 0o700
 
@@ -50,16 +50,26 @@ def flower_account(site: SiteFile) -> Account | None:
     )
 
 
+def secret_file(site: SiteFile) -> Path:
+    """What SuperNode and SuperExec know each other by.
+
+    Not in Flower's own directory: there its user could put a link in the place of the file, and have root give it
+    whatever the link leads to.
+    """
+    return site.state_directory / "superexec.secret"
+
+
 def prepare_flower_home(site: SiteFile, account: Account | None) -> Path:
-    """Flower's directory below state, of its own user, and in it the secret of its two processes.
+    """Flower's directory below state, of its own user, and beside it the secret of its two processes.
 
     Raises:
         ConfigError: it cannot be made.
     """
     home = site.folder("flower")
-    secret = home / SECRET_FILE
+    secret = secret_file(site)
     try:
         home.mkdir(parents=True, exist_ok=True)
+        refuse_others_directory(site.state_directory)
         site.state_directory.chmod(_PASS_THROUGH if account else _PRIVATE)
         home.chmod(_PRIVATE)
         if not secret.is_file():

@@ -12,9 +12,24 @@ from pathlib import Path
 
 from flwr.supercore.constant import TASK_TYPE_TO_COMMAND, TaskType
 
+from clients.processes.clientapp_process import TOKEN
 from fedmedpeft.atomic_file import write_atomically
 
 _OURS = "clients.processes.clientapp_process"
+_CLIENTAPP = """#!/bin/sh
+# All users of a machine can see a command. Whoever has a task's token could answer in this site's name, so it goes on
+# in the environment, which only this user can see.
+count=$#
+while [ "$count" -gt 0 ]; do
+  case $1 in
+    --token) shift; count=$((count - 1)); {token}=$1; export {token} ;;
+    *) set -- "$@" "$1" ;;
+  esac
+  shift; count=$((count - 1))
+done
+exec {python} -P -m {module} "$@"
+"""
+"""-P: no module of the directory that it happens to start in."""
 
 
 def write_programs(directory: Path) -> Path:
@@ -28,6 +43,5 @@ def write_programs(directory: Path) -> Path:
 
 def _script(task: TaskType, command: str) -> str:
     if task == TaskType.CLIENT_APP:
-        # -P: no module of the directory that it happens to start in.
-        return f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m {_OURS} "$@"\n'
+        return _CLIENTAPP.format(token=TOKEN, python=shlex.quote(sys.executable), module=_OURS)
     return f'#!/bin/sh\necho "Refused: this site runs no {command}." >&2\nexit 1\n'

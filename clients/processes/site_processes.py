@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from clients.processes.flower_account import SECRET_FILE
+from clients.processes.flower_account import secret_file
 from clients.processes.supernode_log import explain, once_each
 from clients.processes.worker_door import worker_is_up
 from clients.site_file import SiteFile
@@ -83,7 +83,7 @@ def flower_commands(site: SiteFile, key: str) -> tuple[tuple[str, ...], tuple[st
     """
     if {'"', "'", "\\", "\n"} & set(str(site.socket)):
         raise ConfigError(f"worker.socket='{site.socket}' has a quote or a backslash, which Flower cannot pass on.")
-    secret = str(site.folder("flower") / SECRET_FILE)
+    secret = str(secret_file(site))
     node = (
         *("flower-supernode", "--superlink", site.server.address),
         *("--root-certificates", str(site.path(site.server.ca_certificate))),

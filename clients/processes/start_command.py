@@ -68,7 +68,7 @@ def show_commands(file: Path, environ: Mapping[str, str]) -> None:
             typer.echo(f"export {name}={shlex.quote(value)}")
     typer.echo(f"cd {shlex.quote(str(site.folder('flower')))}")
     typer.echo(f"{shlex.join(node)}\n{shlex.join(executor)}")
-    typer.echo("\n# `fedmedpeft site start` makes state/flower/superexec.secret and state/programs, once.")
+    typer.echo("\n# `fedmedpeft site start` makes state/superexec.secret and state/programs, once.")
 
 
 def _check_files(site: SiteFile) -> None:

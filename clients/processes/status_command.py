@@ -76,7 +76,11 @@ def show_status(status: SiteStatus, *, as_json: bool) -> None:
         return
     state = "started" if status.started else "not started (`fedmedpeft site start`)"
     rows = [[name, *_row(process)] for name, process in status.processes.items()]
-    show_table(f"Site '{status.site}', server {status.server}: {state}", _COLUMNS, rows, numbers_from=9)
+    title = f"Site '{status.site}', server {status.server}: {state}"
+    if rows:
+        show_table(title, _COLUMNS, rows, numbers_from=9)
+    else:
+        typer.echo(title)
     typer.echo(f"Worker: {_worker_sentence(status.worker)}")
     for name, epsilon in status.epsilon.items():
         typer.echo(f"Privacy spent in {name}: epsilon {epsilon:.3f}")

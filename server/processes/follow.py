@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from server.processes.stream import PlainStream, run_id
 
-_COMPLETED = "finished:completed"
+_COMPLETED, _FINISHED = "finished:completed", "finished:"
+_PAUSE = 2.0
 _DIRECTORY = re.compile(r"Run directory: (/.+)$")
 
 
@@ -85,15 +88,33 @@ class Follower:
         process.terminate()
         process.wait()
 
-    def status(self) -> tuple[bool, str]:
-        """Whether the run completed, and if not why. ``flwr run`` itself ends with 0 even where the run failed."""
+    def status(self, patience: float = 0.0) -> tuple[bool, str]:
+        """Whether the run completed, and if not why. ``flwr run`` itself ends with 0 even where the run failed.
+
+        Args:
+            patience: seconds to ask again where the server does not answer: a run goes on while a SuperLink that was
+                lost is started again, and this waits for its end. 0: ask once.
+        """
         if self.run_id is None:
             return False, self._last or "Flower did not start the run"
+        deadline = time.monotonic() + patience
+        while True:
+            run = self._run()
+            if run is not None and (not patience or str(run["status"]).startswith(_FINISHED)):
+                return run["status"] == _COMPLETED, str(run["status-details"])
+            if run is not None:
+                deadline = time.monotonic() + patience
+            elif time.monotonic() >= deadline:
+                return False, "Flower does not say how the run ended"
+            time.sleep(_PAUSE)
+
+    def _run(self) -> dict[str, Any] | None:
+        """What Flower says of the run; None where it says nothing."""
         try:
-            run = json.loads(self._flwr("ls", "--run-id", self.run_id, "--format", "json"))["runs"][0]
-            return run["status"] == _COMPLETED, str(run["status-details"])
+            found = json.loads(self._flwr("ls", "--run-id", str(self.run_id), "--format", "json"))["runs"][0]
+            return {key: found[key] for key in ("status", "status-details")}
         except (ValueError, KeyError, IndexError):
-            return False, "Flower does not say how the run ended"
+            return None
 
     def _flwr(self, *arguments: str) -> str:
         command = ["flwr", *arguments]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
 import tomli_w
+from cryptography.x509 import load_pem_x509_certificates
 
 from fedmedpeft.atomic_file import write_atomically
 from fedmedpeft.components import ConfigError
@@ -15,6 +17,7 @@ from fedmedpeft.strict_yaml import read_yaml
 CONNECTION = "hospitals"
 """What the operator's Flower configuration calls this server."""
 _LOOPBACK = "127.0.0.1"
+_SOON = timedelta(days=30)
 _ANY = ("0.0.0.0", "::", "")
 _FILES = ("ca.crt", "server.crt", "server.key", "superexec.secret")
 _SECRET = ("server.key", "superexec.secret")
@@ -58,6 +61,25 @@ class ServerKit:
                 "and --port."
             )
         return found
+
+    def check_certificate(self, now: datetime) -> str:
+        """A sentence to warn with where the server's certificate soon ends; empty otherwise.
+
+        Raises:
+            ConfigError: it has ended, or has not begun: no site would send anything.
+        """
+        path = self.directory / "server.crt"
+        try:
+            certificate = load_pem_x509_certificates(path.read_bytes())[0]
+        except (OSError, ValueError):
+            raise ConfigError(f"'{path}' is no certificate. Take it from the kit again.") from None
+        begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+        mend = "`fedmedpeft provision rotate --server` makes another."
+        if not begin <= now < end:
+            raise ConfigError(
+                f"The server's certificate holds from {begin:%Y-%m-%d} to {end:%Y-%m-%d}, not now. {mend}"
+            )
+        return f"the server's certificate ends on {end:%Y-%m-%d}. {mend}" if end - now < _SOON else ""
 
     @property
     def address(self) -> str:

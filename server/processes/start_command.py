@@ -6,6 +6,7 @@ import os
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from functools import partial
 
 import typer
@@ -30,15 +31,18 @@ def start_server(kit: ServerKit, environ: Mapping[str, str], *, once: bool) -> i
     """Until it is stopped; the exit code.
 
     Raises:
-        ConfigError: the kit's server is started already.
+        ConfigError: the kit's server is started already, or its certificate does not hold now.
     """
     os.umask(0o077)
     try:
         with locked(kit.state / "start.lock", wait=False):
             kit.prepare()
+            ending = kit.check_certificate(datetime.now(UTC))
             marker = f"{MARKER}={kit.state}"
             end_processes(lambda: processes_with(marker), 0.0)
             _say(f"server on {kit.host}:{kit.port}; logs in {kit.state / 'logs'}")
+            if ending:
+                _say(f"WARNING: {ending}")
             if kit.host not in _LOOPBACK:
                 _say(
                     "WARNING: who reaches this port controls every run (Flower's control routes know no accounts). Let "

@@ -21,8 +21,11 @@ from server.app_directory import make_app_directory
 from server.processes.control import ServerError, operator_environment
 from server.processes.follow import Follower
 from server.processes.kit import ServerKit
+from server.run_state import RESUME_FILE
 
 _PATIENCE = 120.0
+_RESTART = 30.0
+"""Seconds in which a SuperLink that was lost may be up again and its runs go on."""
 
 
 def read_run(path: Path, kit: ServerKit, resume: str) -> RunConfig:
@@ -57,12 +60,21 @@ def submit(kit: ServerKit, config: RunConfig, say: Callable[[str], None], *, fol
             return str(run["run-id"])
         log = kit.state / "logs" / f"submit-{time.strftime('%Y%m%d-%H%M%S')}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch(mode=0o600)
         follower = Follower([*command, "--stream"], Path(folder), environment, log, say, False)
         follower.follow()
-        completed, details = follower.status()
+        completed, details = follower.status(_RESTART)
     if not completed:
-        raise ServerError(f"{' '.join(details.split()) or 'The run did not complete.'} (log: {log})")
+        why = " ".join(details.split()) or "The run did not complete."
+        raise ServerError(f"{why} (log: {log}){_how_to_go_on(follower.run_directory)}")
     return follower.run_id or ""
+
+
+def _how_to_go_on(run: Path | None) -> str:
+    """With a run that has left a checkpoint."""
+    if run is None or not (run / RESUME_FILE).is_file():
+        return ""
+    return f" Once the server is up again, `submit` it with --resume {run.name}."
 
 
 def submit_command(folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from fedmedpeft.components import ComponentSpec, ConfigError, Value, explain, parse_composition, parse_spec, suggest
 from fedmedpeft.config import RunConfig
-from simulations.study.strict_yaml import read_yaml
+from fedmedpeft.strict_yaml import read_yaml, refuse_unknown
 
 _PLAIN = re.compile(r"[A-Za-z0-9][\w.-]*")
 _SET_BY_THE_STUDY = {
@@ -118,11 +118,8 @@ def read_study(path: Path) -> Study:
     Raises:
         ConfigError: with the key, the value and what was expected.
     """
-    content = read_yaml(path)
-    known = [str(field.alias) for field in Study.model_fields.values()]
-    for key in content:
-        if key not in known:
-            raise ConfigError(f"'{path}': unknown key '{key}'.{suggest(key, known)} Known: {', '.join(known)}.")
+    content = read_yaml(path, "Study")
+    refuse_unknown(content, Study, f"Study '{path}'")
     try:
         return Study.model_validate(content)
     except ValidationError as error:

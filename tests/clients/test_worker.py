@@ -109,7 +109,7 @@ def test_personal_parts_stay_and_come_back(config: RunConfig) -> None:
     head = worker.learner.head.weight.detach().clone()
     neighbour.visit(_request(neighbour))
     assert not (worker.learner.head.weight == head).all()
-    worker.visit(replace(_request(worker, 2, last=True), state=reply.state))
+    worker.visit(replace(_request(worker, 3, last=True), state=reply.state))
     assert (worker.learner.head.weight == head).all()
 
 

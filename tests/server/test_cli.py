@@ -76,7 +76,7 @@ def test_show_says_how_a_run_goes_on(tmp_path: Path) -> None:
     code, out, _ = _runs("show", str(path))
     assert code == 0
     assert "interrupted after round 2" in out
-    assert f"flwr run APP FEDERATION --stream --run-config '{path / 'resume.toml'}'" in out
+    assert f"fedmedpeft server submit '{path / 'resume.toml'}' --kit KIT" in out
     with locked(path / ".lock", wait=False):
         _, out, _ = _runs("show", str(path))
     assert "it is running" in out

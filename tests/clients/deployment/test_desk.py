@@ -119,7 +119,7 @@ def test_an_answer_is_sent_again_and_noted_as_such(desk: HospitalDesk, announced
         ({"backbones": ["0" * 64]}, Refusal.POLICY, "fingerprint"),
         ({"smallest-count": 1000}, Refusal.POLICY, "smallest"),
         ({"most-batch-size": 2}, Refusal.POLICY, "batch-size=4"),
-        ({"most-bytes": 100}, Refusal.EGRESS, "most-bytes"),
+        ({"most-bytes": 100}, Refusal.POLICY, "most-bytes"),
     ],
 )
 def test_what_the_policy_refuses(
@@ -186,6 +186,7 @@ def test_a_reference_is_refused_and_the_run_goes_on(desk: HospitalDesk, announce
 
 def test_scores_of_few_samples_stay_here_and_are_named(site_at: Make, announced: RunConfig) -> None:
     with HospitalDesk.opened(site_at(policy={"smallest-count": 12})) as desk:
+        announced = announced.model_copy(update={"local_steps": 3})
         joined = _join(desk, announced)
         assert joined.samples["val"] == 0
         assert joined.samples["train"] >= 12

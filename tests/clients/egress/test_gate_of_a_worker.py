@@ -55,5 +55,5 @@ def test_a_run_of_a_worker_passes(config: RunConfig, method: str) -> None:
     told = _leaves(worker, strict, visited, groups)
     assert isinstance(told, VisitReply)
     assert (told.before, told.withheld) == ({}, "val")
-    last = worker.visit(VisitRequest("run", 2, True, fingerprint, 0.0, state.encode(), state_hash=state_hash))
+    last = worker.visit(VisitRequest("run", 3, True, fingerprint, 0.0, state.encode(), state_hash=state_hash))
     _leaves(worker, section, last)

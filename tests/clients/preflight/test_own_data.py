@@ -12,7 +12,8 @@ from clients.preflight.announced_run import check_settings
 from clients.preflight.check import Check, Result, run_checks
 from clients.preflight.facts import Facts
 from clients.preflight.images import SAMPLE, check_images
-from clients.preflight.own_data import check_counts, check_data, check_leakage
+from clients.preflight.own_data import check_counts, check_data, check_labels, check_leakage
+from fedmedpeft.config import RunConfig
 from tests.clients.preflight.hospital_files import CLASSES, image_rows
 
 Look = Callable[..., Result]
@@ -38,9 +39,15 @@ _TO_COUNTS = (check_settings, check_data, check_leakage, check_counts)
 
 def test_known_labels(look: Look, make_images: Callable[..., str]) -> None:
     source = make_images(image_rows(20))
-    assert look(source, check_data).status == "pass"
-    undeclared = look(source, check_data, declared=False)
-    assert (undeclared.status, "benign" in undeclared.text) == ("warn", False)
+    assert look(source, check_data, check_labels).status == "pass"
+    undeclared = look(source, check_data, check_labels, declared=False)
+    assert (undeclared.status, "benign" in undeclared.text, "benign" in undeclared.details[0]) == ("fail", False, True)
+
+
+def test_labels_are_not_asked_for_where_the_run_needs_none(facts_of: Callable[..., Facts]) -> None:
+    facts = facts_of()
+    facts.announced = RunConfig(task="retrieval")
+    assert check_labels(facts).status == "pass"
 
 
 def test_an_unknown_label(look: Look, make_images: Callable[..., str]) -> None:

@@ -65,7 +65,7 @@ def test_a_sound_site(
         code, text = _checked(capsys, path, as_json=True, run_config=run_config, thorough=True)
     report = json.loads(text)
     assert {check["name"]: check["outcome"] for check in report["checks"] if check["outcome"] != "pass"} == {}
-    assert (code, report["outcome"], report["site"], len(report["checks"])) == (0, "pass", "hospital-a", 25)
+    assert (code, report["outcome"], report["site"], len(report["checks"])) == (0, "pass", "hospital-a", 26)
     assert server.activated == []
     assert not (tmp_path / "state").exists()
 

@@ -37,7 +37,7 @@ def test_nobody_else_by_default(tmp_path: Path) -> None:
     assert flower_account(site) is None
     home = prepare_flower_home(site, None)
     assert stat.S_IMODE(home.stat().st_mode) == stat.S_IMODE(site.state_directory.stat().st_mode) == 0o700
-    secret = home / "superexec.secret"
+    secret = site.state_directory / "superexec.secret"
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
     assert len(secret.read_text()) == 64
     before = secret.read_text()
@@ -125,7 +125,7 @@ attempt("images", lambda: os.listdir(folder + "/images") and None)
 attempt("key", lambda: open(folder + "/site.key").read() and None)
 attempt("ledger", lambda: open(state + "/ledger/ledger.jsonl").read() and None)
 attempt("state", lambda: os.listdir(state) and None)
-attempt("secret", lambda: open(state + "/flower/superexec.secret").read() and None)
+attempt("secret", lambda: open(state + "/superexec.secret").read() and None)
 door = socket.socket(socket.AF_UNIX)
 attempt("socket", lambda: (door.connect(state + "/worker.sock"), door.recv(9).decode())[1])
 """
@@ -168,3 +168,18 @@ def test_a_python_that_flower_s_user_cannot_run(open_folder: Path, monkeypatch: 
     monkeypatch.setattr(subject.sys, "executable", str(open_folder / "no-python"))
     with pytest.raises(ConfigError, match="cannot run this program"):
         check_separation(site, account, environment)
+
+
+def test_root_gives_nothing_away_that_flower_s_user_links_to(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flower's processes own Flower's directory, and may put there what they like."""
+    site, account, _ = _prepared(open_folder, monkeypatch)
+    (site.directory / "shadow").write_text("root's")
+    (site.folder("flower") / "superexec.secret").unlink(missing_ok=True)
+    (site.folder("flower") / "superexec.secret").symlink_to(site.directory / "shadow")
+    prepare_flower_home(site, account)
+    assert (site.directory / "shadow").stat().st_uid == os.geteuid()
+    secret = site.state_directory / "superexec.secret"
+    assert secret.stat().st_uid == account.uid
+    assert secret.parent.stat().st_uid == os.geteuid()

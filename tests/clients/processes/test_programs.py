@@ -3,11 +3,13 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from flwr.supercore.constant import TASK_TYPE_TO_COMMAND
 
+from clients.processes import clientapp_process
 from clients.processes.programs import write_programs
 
 
@@ -38,3 +40,26 @@ def test_the_clientapp_is_ours_whatever_lies_where_it_starts(tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert "--runtime-api-address" in done.stdout
     assert "--token" in done.stdout
+
+
+def test_a_tasks_token_is_in_no_command_that_others_can_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "a python"
+    python.write_text('#!/bin/sh\nfor part in "$@"; do echo "$part"; done; echo "token $FEDMEDPEFT_TASK_TOKEN"\n')
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    arguments = ("--runtime-api-address", "127.0.0.1:9", "--token", "se cret", "--insecure", "--parent-pid", "7")
+    done = _call(write_programs(tmp_path / "programs") / "flwr-clientapp", *arguments, cwd=tmp_path)
+    said = done.stdout.splitlines()
+    assert said[-1] == "token se cret"
+    assert said[3:-1] == ["--runtime-api-address", "127.0.0.1:9", "--insecure", "--parent-pid", "7"]
+
+
+def test_flower_gets_the_token_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+    monkeypatch.setattr(clientapp_process, "replace_loading", lambda runtime: None)
+    monkeypatch.setattr("flwr.supernode.cli.flwr_clientapp", lambda: seen.append(sys.argv))
+    monkeypatch.setattr(sys, "argv", ["flwr-clientapp", "--insecure"])
+    monkeypatch.setenv(clientapp_process.TOKEN, "secret")
+    clientapp_process.main()
+    assert seen == [["flwr-clientapp", "--insecure", "--token", "secret"]]
+    assert clientapp_process.TOKEN not in os.environ

@@ -51,7 +51,7 @@ def test_the_supernode_has_tls_its_key_and_the_socket_s_place_and_nothing_of_the
 def test_other_users_of_the_machine_get_no_messages(tmp_path: Path) -> None:
     """Without the secret anyone who reaches the SuperNode's port could take a message from it."""
     children = _children(tmp_path)
-    secret = str(tmp_path / "a site" / "state" / "flower" / "superexec.secret")
+    secret = str(tmp_path / "a site" / "state" / "superexec.secret")
     assert _option(children[SUPERNODE], "--isolation") == "process"
     assert _option(children[SUPERNODE], "--superexec-auth-secret-file") == secret
     assert _option(children[SUPEREXEC], "--superexec-auth-secret-file") == secret

@@ -47,7 +47,7 @@ def test_it_prepares_says_what_is_not_separate_and_ends(
     assert "run as the same user as the worker" in said
     assert "worker: ended (exit code 4): broken." in said
     assert (tmp_path / "state" / "programs" / "flwr-clientapp").is_file()
-    assert (tmp_path / "state" / "flower" / "superexec.secret").is_file()
+    assert (tmp_path / "state" / "superexec.secret").is_file()
     assert not (tmp_path / "state" / RECORD).exists()
 
 

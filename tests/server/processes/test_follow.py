@@ -76,3 +76,25 @@ def test_an_interruption_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         follower.follow()
     assert (tmp_path / "stopped").read_text().strip() == "42"
+
+
+def test_a_server_that_is_away_for_a_moment_is_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run goes on while its SuperLink is started again."""
+    monkeypatch.setattr("server.processes.follow._PAUSE", 0.0)
+    follower = _follower(tmp_path, [])
+    follower.follow()
+    answers = iter(["", "no JSON", *(_run_is(status) for status in ("running", "running", "finished:completed"))])
+    monkeypatch.setattr(follower, "_flwr", lambda *_: next(answers))
+    assert follower.status(patience=30.0) == (True, "N/A")
+    assert next(answers, None) is None
+
+
+def test_a_server_that_does_not_come_back_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.processes.follow._PAUSE", 0.0)
+    follower = _follower(tmp_path, [])
+    follower.follow()
+    assert follower.status(patience=0.05) == (False, "Flower does not say how the run ended")
+
+
+def _run_is(status: str) -> str:
+    return json.dumps({"success": True, "runs": [{"status": status, "status-details": "N/A"}]})

@@ -73,6 +73,8 @@ def test_a_run_that_cannot_be(kit: ServerKit, tmp_path: Path, text: str, resume:
 def test_an_interrupted_run_goes_on(kit: ServerKit, tmp_path: Path) -> None:
     (kit.runs / "lora-1").mkdir(parents=True)
     assert read_run(_run_file(tmp_path, "rounds = 3"), kit, "lora-1").resume == "lora-1"
+    written = read_run(_run_file(tmp_path, f"resume = 'lora-1'\nruns-dir = '{kit.runs}'"), kit, "")
+    assert (written.resume, written.runs_dir) == ("lora-1", str(kit.runs))
 
 
 def test_the_app_and_the_configuration_are_handed_over(kit: ServerKit, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ def test_without_a_proxy_only_on_one_machine(tmp_path: Path) -> None:
 
 
 def test_what_is_no_federation_file(tmp_path: Path) -> None:
-    for content, message in (("- a", "must hold name, server and sites"), ("a: [", "is not YAML")):
+    for content, message in (("- a", "Expected lines of key: value"), ("a: [", "line 1: ")):
         with pytest.raises(ConfigError, match=message):
             _load(tmp_path, content)
     with pytest.raises(ConfigError, match="cannot be read"):

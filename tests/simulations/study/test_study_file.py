@@ -38,7 +38,7 @@ def test_numbers_in_exponent_form_are_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: a\nmethods: [head]\nseed: [1]\n", "unknown key 'seed'. Did you mean 'seeds'?"),
+        ("name: a\nmethods: [head]\nseed: [1]\n", "has no key 'seed'. Did you mean 'seeds'?"),
         ("name: a\n", "study.yaml': 'methods' is missing."),
         ("name: a\nmethods: []\n", "methods"),
         ("name: a/b\nmethods: [head]\n", "a plain name is needed"),
@@ -67,7 +67,7 @@ def test_numbers_in_exponent_form_are_numbers(tmp_path: Path) -> None:
         ("name: a\nmethods: [head]\noverrides: {head: {sites: 3}}\n", "must be the same for all methods"),
         ("name: a\nmethods: [head]\noverrides: {head: {method: lora}}\n", "'method' is set by the study"),
         ("name: a\nname: b\nmethods: [head]\n", "line 2: 'name' is there twice"),
-        ("- name\n", "Expected key: value lines"),
+        ("- name\n", "Expected lines of key: value"),
         ("name: [\n", "study.yaml"),
         ("1: a\n", "the key 1 is not text"),
     ],

@@ -1,5 +1,5 @@
-# `make demo` runs the main job, `make test` the tests, `make faults` those that break a federation of real processes, with
-# the ones that take too long for every day. All make their own environment first.
+# `make demo` runs the main job, `make test` the tests, `make faults` those that break a federation of real processes and
+# take too long for every day. All make their own environment first.
 PYTHON ?= python3
 VENV ?= .venv
 # Empty to lift the pins: make demo CONSTRAINTS=   (see README, "With a GPU").

@@ -66,8 +66,11 @@ class Authority:
                 f"The authority's '{error.filename}' cannot be read: {error.strerror}. If it lies on another medium, "
                 "say where: --authority DIR."
             ) from None
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"The authority in '{folder}' cannot be read: {error}.") from None
+        except (ValueError, TypeError):
+            raise ConfigError(
+                f"The authority in '{folder}' is unusable: ca.key or ca.crt is damaged, or the key has a passphrase. "
+                "Restore both from the same backup."
+            ) from None
         if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
             raise ConfigError(f"In '{folder}' ca.key does not belong to ca.crt. Restore both from the same backup.")
         return cls(key, certificate)

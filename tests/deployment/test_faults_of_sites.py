@@ -8,8 +8,6 @@ import signal
 from functools import partial
 from pathlib import Path
 
-import pytest
-
 from clients.processes.flower_account import prepare_flower_home
 from clients.processes.site_processes import site_processes
 from clients.site_file import SiteFile
@@ -19,10 +17,11 @@ from server.processes.start_command import MARKER as OF_THE_SERVER
 from simulations.poc.plan import RUN
 from tests.deployment.harm import fill, grant_all_memory, grant_memory, small_disk
 from tests.deployment.hospitals import ARCHIVE, PATIENT
+from tests.deployment.nightly import NIGHTLY
 from tests.deployment.server_side import found_in
 from tests.deployment.trial import Trial, edit, federation
 
-pytestmark = pytest.mark.slow
+pytestmark = NIGHTLY
 
 _LITTLE = 48 * 2**20
 """Bytes: less than a step on 16 images takes, and more than one on a few."""

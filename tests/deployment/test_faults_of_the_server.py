@@ -10,19 +10,15 @@ import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pytest
-
 from clients.processes.start_command import RECORD
 from server.provisioning.authority import Authority
 from server.provisioning.kits import AUTHORITY
 from tests.deployment.hospitals import ARCHIVE, PATIENT, write_other_backbone
+from tests.deployment.nightly import NIGHTLY
 from tests.deployment.server_side import found_in
 from tests.deployment.trial import Trial, edit, federation
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(os.environ.get("FEDMEDPEFT_NIGHTLY") != "1", reason="takes minutes: `make faults` runs it"),
-]
+pytestmark = NIGHTLY
 
 _OF_THE_DAY = ("seconds", "bytes_down", "bytes_up")
 _AT_WORK = ("aachen", "basel")

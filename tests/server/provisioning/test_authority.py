@@ -139,7 +139,7 @@ def test_an_authority_on_disk(tmp_path: Path, authority: Authority) -> None:
     with pytest.raises(ConfigError, match=r"ca\.key does not belong to ca\.crt"):
         Authority.load(tmp_path)
     (tmp_path / "ca.key").write_text("nothing")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="ca.key or ca.crt is damaged"):
         Authority.load(tmp_path)
 
 

@@ -14,6 +14,8 @@ from fedmedpeft.config import OFF, Device
 from fedmedpeft.site_names import RULE, is_site_name
 from fedmedpeft.strict_yaml import read_yaml, refuse_unknown
 
+LONGEST_SOCKET = 107
+"""Bytes of a Unix socket's path: Linux has room for 108, the last of them is a zero."""
 STATE_FOLDERS = ("runs", "ledger", "audit", "dry-run", "logs", "flower")
 
 

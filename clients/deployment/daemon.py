@@ -20,14 +20,12 @@ import uvicorn
 from clients.deployment.desk import HospitalDesk
 from clients.deployment.service import service
 from clients.deployment.worker_log import WorkerLog
-from clients.site_file import STATE_FOLDERS, SiteFile
+from clients.site_file import LONGEST_SOCKET, STATE_FOLDERS, SiteFile
 from clients.state_directory import refuse_others_directory
 from fedmedpeft.components import ConfigError
 from fedmedpeft.file_lock import locked
 
 _PRIVATE = 0o700
-_LONGEST = 107
-"""Bytes of a path that a Unix socket can have."""
 _log = logging.getLogger("fedmedpeft.site")
 
 
@@ -84,9 +82,9 @@ def _listening(site: SiteFile) -> Iterator[socket.socket]:
     """The socket, mode 0600, of Flower's user where that is another one."""
     path = site.socket
     length = len(os.fsencode(path))
-    if length > _LONGEST:
+    if length > LONGEST_SOCKET:
         raise ConfigError(
-            f"The socket's path '{path}' has {length} bytes, and a socket's can have {_LONGEST} at most. "
+            f"The socket's path '{path}' has {length} bytes, and a socket's can have {LONGEST_SOCKET} at most. "
             "Set worker.socket to a short absolute path, in a directory that only the site's users enter."
         )
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,10 +9,7 @@ from pathlib import Path
 
 from clients.preflight.check import Result, failed, passed, warned
 from clients.preflight.facts import Facts
-from clients.site_file import SiteFile
-
-LONGEST_SOCKET = 107
-"""Bytes of a Unix socket's path: Linux has room for 108, the last of them is a zero."""
+from clients.site_file import LONGEST_SOCKET, SiteFile
 
 
 def check_site_file(facts: Facts) -> Result:

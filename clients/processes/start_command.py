@@ -23,6 +23,7 @@ from clients.processes.site_processes import (
 from clients.site_file import SiteFile
 from fedmedpeft.components import ConfigError
 from fedmedpeft.file_lock import locked
+from fedmedpeft.site_identity import read_private_key
 from fedmedpeft.supervision import Account, Supervisor
 from fedmedpeft.supervision.leftovers import end_processes, processes_with
 
@@ -77,12 +78,7 @@ def _check_files(site: SiteFile) -> None:
         path = site.path(text)
         if not path.is_file():
             raise ConfigError(f"{key}='{path}' is no file. `fedmedpeft site check` looks at everything before a start.")
-    mode = site.path(site.server.key).stat().st_mode & 0o077
-    if mode:
-        raise ConfigError(
-            f"server.key='{site.path(site.server.key)}' may be read by others (mode {mode:03o} beside its owner's). It "
-            "is this site's identity: chmod 600, and ask for a new one if it was exposed."
-        )
+    read_private_key(site.path(site.server.key))
 
 
 def _announce(site: SiteFile, account: Account | None, environ: Mapping[str, str]) -> None:

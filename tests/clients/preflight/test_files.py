@@ -8,7 +8,8 @@ import pytest
 
 from clients.preflight.check import Check, run_checks
 from clients.preflight.facts import Facts
-from clients.preflight.files import LONGEST_SOCKET, check_site_file, check_socket, check_state
+from clients.preflight.files import check_site_file, check_socket, check_state
+from clients.site_file import LONGEST_SOCKET
 
 
 def _site_file(path: Path) -> tuple[str, str]:

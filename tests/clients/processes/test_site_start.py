@@ -65,7 +65,7 @@ def test_one_per_state_directory(tmp_path: Path) -> None:
     [
         (lambda folder: (folder / "ca.crt").unlink(), r"server.ca-certificate=.*is no file"),
         (lambda folder: (folder / "site.key").unlink(), r"server.key=.*is no file"),
-        (lambda folder: (folder / "site.key").chmod(0o640), r"may be read by others \(mode 040.*chmod 600"),
+        (lambda folder: (folder / "site.key").chmod(0o640), r"has mode 0640: others may read it.*chmod 600"),
     ],
 )
 def test_what_flower_would_stumble_over(tmp_path: Path, spoil: Callable[[Path], None], error: str) -> None:

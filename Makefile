@@ -2,6 +2,8 @@
 # take too long for every day. All make their own environment first.
 PYTHON ?= python3
 VENV ?= .venv
+# Tests that run at the same time; each process takes up to 2 GB.
+JOBS ?= 2
 # Empty to lift the pins: make demo CONSTRAINTS=   (see README, "With a GPU").
 CONSTRAINTS ?= constraints.txt
 PIP_INSTALL = $(VENV)/bin/python -m pip install --disable-pip-version-check $(if $(CONSTRAINTS),-c $(CONSTRAINTS))
@@ -12,7 +14,7 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/fedmedpeft run --rounds 6
 
 test: $(VENV)/.installed-test
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile
 
 faults: $(VENV)/.installed-test
 	FEDMEDPEFT_NIGHTLY=1 $(VENV)/bin/python -m pytest --durations=0 tests/deployment

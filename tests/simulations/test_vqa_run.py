@@ -227,8 +227,8 @@ def test_knowledge_is_recorded_and_missed_where_it_is_not_given(
 def test_a_run_that_starts_from_another_has_its_answers(
     finished: Path, tiny_meter: str, questions: Path, tmp_path: Path
 ) -> None:
-    changes = {"start-from": str(finished), "references": "none", "rounds": 1, "local-steps": 1, "learning-rate": 1e-9}
-    config = vqa_config(tiny_meter, questions, tmp_path, **changes, **{"head-learning-rate": 1e-9})
+    changes = {"start-from": str(finished), "references": "none", "rounds": 1, "local-steps": 1, "learning-rate": 1e-6}
+    config = vqa_config(tiny_meter, questions, tmp_path, **changes, **{"head-learning-rate": 1e-6})
     check_components(plan_federation(config))
     run = run_in_process(config)
     before, after = read_adapter(finished / "adapter"), read_adapter(run / "adapter")

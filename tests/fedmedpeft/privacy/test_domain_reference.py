@@ -53,7 +53,7 @@ def test_what_is_saved_is_what_is_read(tmp_path: Path) -> None:
         ({"threshold": float("inf")}, "threshold=inf.*finite"),
         ({"fingerprint": "abc"}, "fingerprint 'abc' is no SHA-256"),
         ({"covariance": []}, "covariance"),
-        ({"source": None}, "source=None.*string"),
+        ({"source": None}, "source=None.*text"),
         ({"threshold": ...}, "'threshold' is missing"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +18,14 @@ from tests.tiny_meter import meter_text, save_text_tower
 from tests.tiny_resnet import save_resnet
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _umask() -> Iterator[None]:
+    """`site start` and `server start` narrow this process's; a later test must not find its files closed to others."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture(scope="session")

@@ -225,9 +225,9 @@ def test_an_unforeseen_error_keeps_its_words_at_the_site(
     monkeypatch.setattr("clients.worker.SiteWorker.visit", fails)
     refused = _refusal(desk, "visit", _packed(announced, request))
     assert refused.code is Refusal.INTERNAL
-    assert "4711" not in refused.reason
-    assert "4711" not in desk.site.audit_log.read_text(encoding="utf-8")
-    assert "4711" not in str(desk.status)
+    assert "secret" not in refused.reason
+    assert "secret" not in desk.site.audit_log.read_text(encoding="utf-8")
+    assert "secret" not in str(desk.status)
 
 
 @pytest.mark.parametrize(

@@ -20,13 +20,6 @@ from fedmedpeft.supervision import Child
 from tests.clients.processes.site_files import write_site
 
 
-@pytest.fixture(autouse=True)
-def _umask() -> object:
-    before = os.umask(0o022)
-    yield
-    os.umask(before)
-
-
 def _stub(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """In place of the site's processes one that ends at once."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # torch is only loaded where something is computed
     from fedmedpeft.backbones import Backbone
     from fedmedpeft.config import RunConfig
     from fedmedpeft.data.site_data import SiteData
+    from fedmedpeft.privacy.domain import Verdict
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -53,8 +54,7 @@ def reference(
     from fedmedpeft.privacy import domain
     from fedmedpeft.privacy.domain_distance import make_reference
 
-    config = _config(data, partition, sites, backbone, backbone_revision, image_size)
-    network, every = _opened(config, site)
+    network, every = _opened(_config(data, partition, sites, backbone, backbone_revision, image_size), site)
     features: dict[str, torch.Tensor] = {}
     groups: list[torch.Tensor] = []
     for one in every:
@@ -71,7 +71,11 @@ def reference(
     )
     made.save(out)
     typer.echo(f"Written: {out.absolute()}\n{made.samples} images of {made.source}, threshold {made.threshold:.3f}.")
-    verdicts = {which: domain.judge(x, made) for which, x in features.items()}
+    _warn_of_outside({which: domain.judge(x, made) for which, x in features.items()})
+
+
+def _warn_of_outside(verdicts: Mapping[str, Verdict]) -> None:
+    """Where sites that a reference was made of are not within it."""
     outside = [f"{which} ({v.distance:.3f})" for which, v in verdicts.items() if v.foreign and v.distance]
     if outside:
         typer.echo(

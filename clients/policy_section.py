@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from clients.site_section import Names, Section, as_tuple
 from fedmedpeft.components import suggest
+from fedmedpeft.section import Names, Section, as_tuple
 
 
 class PolicySection(Section):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from fedmedpeft.components import ConfigError
 from fedmedpeft.privacy.accountant import BudgetExceeded, Spending, epsilon, noise_for
 from fedmedpeft.privacy.ledger import Ledger, LedgerError
 from fedmedpeft.privacy.ledger_identity import check_delta
+from fedmedpeft.privacy.terms import Accounting
 from fedmedpeft.privacy.units import UNITS, Unit
 
 _MARKS = (1, 5, 10)
 """After how many rounds the cost is shown, beside after all."""
+_BOUNDS: tuple[Accounting, Accounting] = ("rdp", "prv")
 
 
 @dataclass(frozen=True)
@@ -89,18 +91,13 @@ def make_plan(
     if batch > count:
         raise ConfigError(f"--batch {batch} is more than the {count:,} {kind}s. Take at most as many.")
     rate, spent = batch / count, () if history is None else history.history
-    noise_rdp = noise_prv = noise or 0.0
     try:
+        noises = [noise or 0.0] * len(_BOUNDS)
         if budget is not None:
-            noise_rdp, noise_prv = (
-                noise_for(budget, chosen_delta, rate, rounds * steps, history=spent, accounting=accounting)
-                for accounting in ("rdp", "prv")
-            )
-        costs = []
-        for mark in sorted({mark for mark in _MARKS if mark < rounds} | {rounds}):
-            after = (*spent, Spending(noise_rdp, rate, mark * steps))
-            bounds = (epsilon(after, chosen_delta, accounting) for accounting in ("rdp", "prv"))
-            costs.append(Cost(mark, mark * steps, *bounds))
+            noises = [
+                noise_for(budget, chosen_delta, rate, rounds * steps, history=spent, accounting=b) for b in _BOUNDS
+            ]
+        costs = tuple(_costs(spent, Spending(noises[0], rate, steps), rounds, chosen_delta))
     except (BudgetExceeded, ValueError) as error:
         raise ConfigError(str(error)) from None
     return Plan(
@@ -111,11 +108,19 @@ def make_plan(
         sample_rate=rate,
         spent=epsilon(spent, chosen_delta),
         budget=budget,
-        noise_multiplier=noise_rdp,
-        noise_multiplier_prv=noise_prv,
-        noise_to_signal=noise_rdp / batch,
-        costs=tuple(costs),
+        noise_multiplier=noises[0],
+        noise_multiplier_prv=noises[1],
+        noise_to_signal=noises[0] / batch,
+        costs=costs,
     )
+
+
+def _costs(spent: Sequence[Spending], each: Spending, rounds: int, delta: float) -> Iterator[Cost]:
+    """On top of what was ``spent``, after some of ``rounds`` that spend as ``each`` does, and after all."""
+    for mark in sorted({mark for mark in _MARKS if mark < rounds} | {rounds}):
+        steps = mark * each.steps
+        after = (*spent, replace(each, steps=steps))
+        yield Cost(mark, steps, *(epsilon(after, delta, accounting) for accounting in _BOUNDS))
 
 
 def _terms(history: Ledger | None, unit: str | None, units: int | None, delta: float | None) -> tuple[Unit, int, float]:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from clients.policy_section import PolicySection
-from clients.site_section import Names, Section
-from fedmedpeft.components import ConfigError, explain, parse_spec, shaped
+from fedmedpeft.components import parse_spec, shaped
 from fedmedpeft.config import OFF, Device
+from fedmedpeft.section import Names, Section
 from fedmedpeft.site_names import RULE, is_site_name
-from fedmedpeft.strict_yaml import read_yaml, refuse_unknown
+from fedmedpeft.written_file import WrittenFile
 
 LONGEST_SOCKET = 107
 """Bytes of a Unix socket's path: Linux has room for 108, the last of them is a zero."""
@@ -59,14 +59,22 @@ class WorkerSection(Section):
     )
     runtime_port: int = Field(9094, ge=1, le=65535, description="loopback port of Flower's SuperNode for its own tasks")
     threads: int = Field(0, ge=0, description="CPU threads for training; 0: as many as there are cores")
+    longest_request: int = Field(
+        86_400,
+        ge=0,
+        description="seconds that one request may last; then it is refused, and the worker ends and is started again. "
+        "Privacy that was paid for it stays paid. 0: any time",
+    )
 
 
-class SiteFile(Section):
+class SiteFile(WrittenFile):
     """A checked ``site.yaml``.
 
     Attributes:
         directory: where the file lies; its relative paths start there.
     """
+
+    kind: ClassVar[str] = "Site file"
 
     site: str
     server: ServerSection
@@ -85,18 +93,8 @@ class SiteFile(Section):
     directory: Path = Field(default_factory=Path.cwd, exclude=True)
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read ``path``.
-
-        Raises:
-            ConfigError: it cannot be read, is no YAML, has an unknown key, or a value that cannot be.
-        """
-        content = read_yaml(path, "Site file")
-        _refuse_unknown(content, f"Site file '{path}'")
-        try:
-            return cls.model_validate(content | {"directory": path.absolute().parent})
-        except ValidationError as error:
-            raise ConfigError(f"Site file '{path}': {explain(error)}.") from None
+    def known_of(cls, path: Path) -> dict[str, Any]:
+        return {"directory": path.absolute().parent}
 
     @field_validator("site")
     @classmethod
@@ -139,10 +137,3 @@ class SiteFile(Section):
     @property
     def audit_log(self) -> Path:
         return self.folder("audit") / "audit-log.jsonl"
-
-
-def _refuse_unknown(content: dict[str, Any], name: str) -> None:
-    refuse_unknown(content, SiteFile, name)
-    sections: dict[str, type[BaseModel]] = {"server": ServerSection, "data": DataSection, "worker": WorkerSection}
-    for section, model in (sections | {"policy": PolicySection}).items():
-        refuse_unknown(content.get(section), model, name, section)

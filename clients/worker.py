@@ -1,7 +1,7 @@
 """The site worker: owns a site's data, its learner and what stays there. DESIGN: the trust boundary of the project.
 
-In simulation it lives in the process that Flower's actors run in; at a hospital the same class serves a daemon. It
-answers requests with replies and knows nothing of Flower.
+In simulation it lives in the process of Flower's actors; at a hospital the same class serves a daemon. It knows nothing
+of Flower.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class SiteWorker:
     def visit(self, request: VisitRequest) -> VisitReply:
         """Evaluate the state that came; unless it is the last visit, train on it and give back the result.
 
-        The same request gets the same answer once more; see :mod:`clients.repeated_visits`.
+        The same request gets the same answer once more: :mod:`clients.repeated_visits`.
 
         Raises:
             ContractError: the state breaks the contract, or another field is out of range.
@@ -173,17 +173,19 @@ class SiteWorker:
                 privacy budget that does not allow it, or training that diverged. Nothing is kept then, but what the
                 privacy ledger has of training that happened.
         """
-        self._enter_visit(request)
-        return self.repeated.answer(request) or (self._test(request) if request.last else self._train(request))
+        return self.answered(request) or self.visit_anew(request)
 
-    def has_answered(self, request: VisitRequest) -> bool:
-        """Whether :meth:`visit` would give an earlier answer again. Raises ContractError for a run that is no name."""
-        check_run_name(request.run)
-        return self.repeated.answer(request) is not None
+    def answered(self, request: VisitRequest) -> VisitReply | None:
+        """The answer that ``request`` got before; None where it is new. Raises as :meth:`visit`."""
+        self._enter_visit(request)
+        return self.repeated.answer(request)
+
+    def visit_anew(self, request: VisitRequest) -> VisitReply:
+        """A visit that :meth:`answered` has found to be new."""
+        return self._test(request) if request.last else self._train(request)
 
     @property
     def repeated(self) -> RepeatedVisits:
-        """What this site has answered before."""
         return RepeatedVisits(self.config, self.store)
 
     def _enter_visit(self, request: VisitRequest) -> None:
@@ -235,7 +237,7 @@ class SiteWorker:
         trainer = training.trainer(request.proximal, None)
         before = {name: scores_of(trainer.evaluate(self._splits()[name])) for name in ("val", "test")}
         own = training.personalise(request.run, kept)
-        before |= {} if self.privacy.private else own
+        before |= {} if self.privacy.private or noises_sites(self.config) else own
         return self._reply(request, before, None, None, None, time.perf_counter() - began)
 
     def _reply(
@@ -272,10 +274,9 @@ class SiteWorker:
                 training that diverged.
         """
         self._enter_run(request.run, None)
-        if self.privacy.private:
+        if self.privacy.private or noises_sites(self.config):
             raise SiteError(Refusal.PRIVACY, "its scores would be those of training without privacy")
-        training = ReferenceTraining(self.config, self.data, self.model, self.features, self.everyone)
-        return training.train(request.kind)
+        return ReferenceTraining(self.config, self.data, self.model, self.features, self.everyone).train(request.kind)
 
     @property
     def _training(self) -> SiteTraining:

@@ -44,7 +44,7 @@ class ChainedFile(Generic[EntryT]):
 
     @property
     def head(self) -> Path:
-        return self.path.with_name(f"{self.path.name}.head")
+        return _head_beside(self.path)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -137,11 +137,10 @@ class ChainedFile(Generic[EntryT]):
         broken = functools.partial(self.book.broken, self.path)
         if head is None:
             raise broken(f"Its head file '{self.head.name}' is gone, and there are {lines} lines.")
-        try:
-            fields = json.loads(head)
-            count, last = int(fields["lines"]), str(fields["hash"])
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
-            raise broken(f"Its head file '{self.head.name}' is damaged.") from None
+        said = _said(head)
+        if said is None:
+            raise broken(f"Its head file '{self.head.name}' is damaged.")
+        count, last = said
         if count > lines:
             raise broken(f"It was cut off: it has {lines} lines, and its head file says {count}.")
         if count < lines - 1 or count < 1:
@@ -159,6 +158,31 @@ class ChainedFile(Generic[EntryT]):
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def said_by_head(path: Path) -> tuple[int, str] | None:
+    """How many lines the head file of ``path`` says there are, and the last one's hash; None where it says nothing.
+
+    Nothing is verified, and there may be one line more.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    head = _content(_head_beside(path))
+    return None if head is None else _said(head)
+
+
+def _head_beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.head")
+
+
+def _said(head: bytes) -> tuple[int, str] | None:
+    """Lines and hash in a head file; None where it is damaged."""
+    try:
+        fields = json.loads(head)
+        return int(fields["lines"]), str(fields["hash"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
 
 
 def _content(path: Path) -> bytes | None:

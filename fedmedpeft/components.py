@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -18,7 +19,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 Value = bool | int | float | str
 T = TypeVar("T")
 
-_CALL = re.compile(r"\s*(?P<name>[A-Za-z][\w:.-]*)\s*(?:\((?P<args>.*)\))?\s*", re.DOTALL)
+# Of a stripped text, and with no two stretches of blanks side by side, which take the square of their length to fail.
+_CALL = re.compile(r"(?P<name>[A-Za-z][\w:.-]*)(?:\s*\((?P<args>.*)\))?", re.DOTALL)
 # A comma, parenthesis or "+" inside quotes belongs to the quoted value.
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 
@@ -66,7 +68,7 @@ def parse_spec(text: str) -> ComponentSpec:
     >>> parse_spec("lora(rank=8, targets='q,v')").options
     {'rank': 8, 'targets': 'q,v'}
     """
-    match = _CALL.fullmatch(text)
+    match = _CALL.fullmatch(text.strip())
     if match is None:
         raise ConfigError(f"'{text}' is not a component. Write a name, with options in parentheses: lora(rank=8).")
     options: dict[str, Value] = {}
@@ -89,10 +91,9 @@ def parse_composition(text: str) -> tuple[ComponentSpec, ...]:
     specs = sorted((parse_spec(part) for part in _split(text, "+")), key=lambda spec: spec.name)
     if not specs:
         raise ConfigError("An empty text names no component.")
-    names = [spec.name for spec in specs]
-    for name in names:
-        if names.count(name) > 1:
-            raise ConfigError(f"'{name}' appears {names.count(name)} times in '{text}'. Name each component once.")
+    for name, times in Counter(spec.name for spec in specs).items():
+        if times > 1:
+            raise ConfigError(f"'{name}' appears {times} times in '{text}'. Name each component once.")
     return tuple(specs)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from fedmedpeft.components import (
     ComponentSpec,
@@ -22,6 +22,7 @@ from fedmedpeft.components import (
     shaped,
     suggest,
 )
+from fedmedpeft.section import Section
 
 Mode = Literal["federated", "local-only", "pooled"]
 Device = Annotated[str, shaped(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")]
@@ -32,16 +33,8 @@ _PRIVATE_DEFAULTS: Mapping[str, Mapping[str, Value]] = {"lora": {"factors": "ffa
 multiplies (Sun et al., ICLR 2024). Here, so that server and sites read one method out of one configuration."""
 
 
-def _dashed(name: str) -> str:
-    return name.replace("_", "-")
-
-
-class RunConfig(BaseModel):
+class RunConfig(Section):
     """One run. Field names have underscores in Python and dashes everywhere a person writes them."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, alias_generator=_dashed, populate_by_name=True, strict=True, allow_inf_nan=False
-    )
 
     mode: Mode = Field(
         "federated",
@@ -174,7 +167,7 @@ class RunConfig(BaseModel):
         Raises:
             ConfigError: an unknown key, a wrong type or range, or values that do not go together.
         """
-        known = {_dashed(name) for name in cls.model_fields}
+        known = {str(field.alias) for field in cls.model_fields.values()}
         for key in values:
             if key not in known:
                 raise ConfigError(

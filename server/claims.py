@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from statistics import median
 
+from fedmedpeft.data.decode import PUBLIC_REASONS
 from fedmedpeft.exchange import ContractError, JoinReply
 from server.aggregation import Weighting, weight_of
 
@@ -24,6 +25,12 @@ def check_samples(samples: Mapping[str, int]) -> None:
             raise ContractError(f"says that it has {count} {split} samples, expected 0 to {MOST_SAMPLES:,}")
     if not samples.get("train"):
         raise ContractError("it has no training data")
+
+
+def check_skipped(skipped: Mapping[str, int]) -> None:
+    """Raises ContractError for a reason that no site gives: reasons are shown, and could be any text."""
+    if not set(skipped) <= PUBLIC_REASONS:
+        raise ContractError("leaves images out for a reason that is none of the known ones")
 
 
 def out_of_proportion(replies: Mapping[int, JoinReply], weighting: Weighting) -> dict[int, str]:

@@ -38,7 +38,7 @@ def list_runs(runs_dir: _RunsDir = _DIRECTORY, as_json: _AsJson = False) -> None
     _table("Test scores (mean of the sites, worst site), gain over training alone", columns, rows, text=4)
     for run in found:
         if not run["completed"]:
-            typer.echo(f"{run['name']} is {run['state']}. See: fedmedpeft runs show {run['name']}")
+            typer.echo(f"{run['name']}: {run['state'].removesuffix('.')}. See: fedmedpeft runs show {run['name']}")
 
 
 @runs.command("show")
@@ -47,14 +47,14 @@ def show_run(
     runs_dir: _RunsDir = _DIRECTORY,
     as_json: _AsJson = False,
 ) -> None:
-    """Rounds and sites of one run; with --json its summary.
+    """Rounds and sites of one run; with --json its summary, or how far it is.
 
     Example: fedmedpeft runs show lora-phantoms-20260102-030405
     """
     path = _find(run, runs_dir)
     summary = _summary(path)
     if as_json:
-        typer.echo(json.dumps(summary, indent=2))
+        typer.echo(json.dumps(summary or _unfinished(path), indent=2))
         return
     rounds = _rows(path / "rounds.csv")
     scores = [column for column in (rounds[0] if rounds else {}) if column.startswith("val_")]
@@ -64,23 +64,36 @@ def show_run(
     if not summary:
         _say_how_to_go_on(path)
         return
+    from server.data_words import synthetic_sites, synthetic_warning
     from server.tables import summary_lines
 
     for line in summary_lines(summary):
         typer.echo(line)
-    if summary["synthetic"]:
-        typer.echo("SYNTHETIC DATA: figures say nothing about patients.")
+    if warning := synthetic_warning(list(summary["sites"]), synthetic_sites(summary)):
+        typer.echo(warning)
 
 
 def _say_how_to_go_on(path: Path) -> None:
     """A run that has no result: how far it is, and with what it goes on."""
+    from server.data_words import EACH_ITS_OWN, UNKNOWN, data_of_run
     from server.run_state import RESUME_FILE, state_of_run
 
     state, file = state_of_run(path), path / RESUME_FILE
-    typer.echo(f"The run has not come to its end: it is {state}. sites.csv says what each site did.")
-    if state != "running" and file.is_file():
+    more = " sites.csv says what each site did." if (path / "sites.csv").is_file() else ""
+    typer.echo(f"The run has not come to its end: {state.removesuffix('.')}.{more}")
+    if state == "running" or not file.is_file():
+        return
+    data = data_of_run(_configuration(path))
+    if data in (EACH_ITS_OWN, UNKNOWN):
         typer.echo(f"At hospitals, go on with:   fedmedpeft server submit '{file}' --kit KIT")
+    if data != EACH_ITS_OWN:
         typer.echo(f"In simulation, go on with:  fedmedpeft run --config '{file}'")
+
+
+def _unfinished(path: Path) -> dict[str, str]:
+    from server.run_state import state_of_run
+
+    return {"run": path.name, "state": state_of_run(path)}
 
 
 def _run_directories(runs_dir: Path) -> list[Path]:
@@ -103,16 +116,11 @@ def _find(run: str, runs_dir: Path) -> Path:
 
 
 def _overview(path: Path) -> dict[str, Any]:
-    import tomllib
-
-    from fedmedpeft.components import ConfigError
+    from server.data_words import data_of_run
     from server.run_state import state_of_run
 
-    try:
-        config = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))["config"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"'{path / 'config.toml'}' is damaged ({error}). Move the run out of the way.") from None
-    summary = _summary(path)
+    content, summary = _configuration(path), _summary(path)
+    config = content["config"]
     results: dict[str, Any] = summary.get("results", {})
     best = results.get("federated") or results.get(config["mode"]) or {}
     gains = [gain for gain in summary.get("gains", {}).values() if gain is not None]
@@ -120,7 +128,7 @@ def _overview(path: Path) -> dict[str, Any]:
     return {
         "name": path.name,
         "method": config["method"],
-        "data": config["data"],
+        "data": data_of_run(content),
         "metric": summary.get("metric", "-").replace("_", " "),
         "rounds": config["rounds"],
         "completed": bool(summary),
@@ -130,6 +138,19 @@ def _overview(path: Path) -> dict[str, Any]:
         "gain": sum(gains) / len(gains) if gains else None,
         "MB": (traffic["down_bytes"] + traffic["up_bytes"]) / 1e6 if traffic else None,
     }
+
+
+def _configuration(path: Path) -> dict[str, Any]:
+    """Of ``config.toml`` the tables ``config`` and ``federation``; the latter is None where no site has joined."""
+    import tomllib
+
+    from fedmedpeft.components import ConfigError
+
+    try:
+        content = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
+        return {"config": dict(content["config"]), "federation": content.get("federation")}
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"'{path / 'config.toml'}' is damaged ({error}). Move the run out of the way.") from None
 
 
 def _summary(path: Path) -> dict[str, Any]:

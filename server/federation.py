@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
+from flwr.supercore.constant import TaskType
 
 from fedmedpeft.backbones import BackboneRecord, load_record
 from fedmedpeft.components import ConfigError
@@ -22,12 +24,12 @@ from server.client_checks import check_client_privacy, check_sites
 from server.client_privacy import ClientPrivacy
 from server.comparison import Comparison
 from server.courier import Courier, Say
+from server.data_words import synthetic_warning
 from server.distribution import Distribution
-from server.errors import FederationError
+from server.errors import FederationError, failure_words
 from server.introductions import Joined, join
 from server.joining import Federation, Site, exchanged
 from server.keeper import Keeper
-from server.model_card import SYNTHETIC_WARNING
 from server.nodes import wait_for_nodes
 from server.payments import Payments
 from server.progress import Progress, Standing
@@ -61,21 +63,24 @@ def run_federation(config: RunConfig, grid: Grid, say: Say) -> RunDirectory:
     level = check_client_privacy(config, strategy, rotation)
     if config.mode == "federated":
         check_inbound(strategy, config.inbound_factor, config.strategy)
-    with open_run(config, say) as directory:
+    with open_run(config, say, simulated=grid.run.primary_task_type == TaskType.SIMULATION) as directory:
         payments = Payments(directory.checkpoints.folder / "payments.json")
         private = ClientPrivacy(level, payments=payments) if level else None
         say(f"Run directory: {directory.path}")
         try:
+            directory.write_begin(str(grid.run.run_id))
             run = _Run(config, Courier(grid, config.round_timeout, say), directory, say, strategy, private)
             saved = directory.checkpoints.newest(say) if config.resume else None
             if saved:
                 run.go_on(saved)
             else:
                 run.start()
-        except ConfigError:
-            raise
-        except BaseException:
-            if directory.checkpoints.rounds():
+        except BaseException as error:
+            if isinstance(error, Exception):
+                # On a full disk the error itself says more than that it could not be written down.
+                with suppress(OSError):
+                    directory.write_failure(failure_words(error))
+            if directory.checkpoints.rounds() and not isinstance(error, ConfigError):
                 say(f"The run is interrupted and can go on: '{directory.path / RESUME_FILE}' says how.")
             raise
         finally:
@@ -147,8 +152,7 @@ class _Run:
         initial = standing.state if saved.round == 0 else None
         if initial is None and federation.rotation and not federation.rotation.persist:
             initial = roll.initial_state()
-        if federation.synthetic:
-            self.say(SYNTHETIC_WARNING)
+        self._warn_of_synthetic(federation)
         self._federate(keeper, roll, standing, initial)
 
     def _roll(self, federation: Federation, sites: Sequence[Site]) -> Roll:
@@ -188,6 +192,10 @@ class _Run:
             roll.federation, keeper.references, self.courier.traffic, tests, loop.spent, self.private, loop.withheld
         )
 
+    def _warn_of_synthetic(self, federation: Federation) -> None:
+        if warning := synthetic_warning([site.name for site in federation.sites], federation.synthetic_sites):
+            self.say(warning)
+
     def _warn_of_noise(self, federation: Federation) -> None:
         """What privacy of whole sites leaves to learn. Raises ConfigError where too few sites take part for it."""
         if self.private is None:
@@ -209,8 +217,7 @@ class _Run:
             self.say(f"  {site.name}: {counts}{private}")
         for left in federation.left_out:
             self.say(f"  {left.name} is left out of the run: {left.reason}")
-        if federation.synthetic:
-            self.say(SYNTHETIC_WARNING)
+        self._warn_of_synthetic(federation)
         outcomes = [(site.node, site.name, "joined", site.samples["train"]) for site in federation.sites]
         outcomes += [(left.node, left.name, left.reason, 0) for left in federation.left_out]
         self.directory.add_sites(

@@ -13,7 +13,7 @@ from fedmedpeft.privacy.units import UNITS
 from fedmedpeft.site_names import RULE, is_site_name
 from fedmedpeft.tasks import build_task
 from server.agreement import agree_on_classes
-from server.claims import check_samples, out_of_proportion
+from server.claims import check_samples, check_skipped, out_of_proportion
 from server.courier import Answer, Courier
 from server.errors import FederationError, safe_reason
 from server.joining import Federation, LeftOut, Site, agree
@@ -78,6 +78,7 @@ def read_replies(answers: Mapping[int, Answer], names: Mapping[int, str]) -> tup
             if reply.private not in ("", *UNITS):
                 raise ContractError("trains with a privacy that is none")
             check_samples(reply.samples)
+            check_skipped(reply.skipped)
             replies[node] = reply
         except ContractError as error:
             left_out.append(LeftOut(node, names.get(node, f"node {node}"), safe_reason(str(error))))

@@ -22,15 +22,23 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Site:
-    """A site that takes part. ``private``: what its updates are differentially private per; empty: they are not.
+    """A site that takes part.
 
-    ``partition_hash``: of the partition that gave it its images; empty where it has only its own.
+    Args:
+        node: Flower's.
+        name: of the site.
+        samples: per split.
+        skipped: left out of them, by public reason.
+        synthetic: whether its images are procedural.
+        private: what its updates are differentially private per; empty: they are not.
+        partition_hash: of the partition that gave it its images; empty where it has only its own.
     """
 
     node: int
     name: str
     samples: Mapping[str, int]
     skipped: Mapping[str, int]
+    synthetic: bool
     private: str = ""
     partition_hash: str = ""
 
@@ -52,34 +60,40 @@ class Federation:
         sites: by name.
         left_out: who takes no part, and why.
         task: over the run's classes.
-        synthetic: whether any site's images are procedural.
         fingerprint: of the backbone.
         backbone: its record.
         contract: of the exchanged PEFT state.
         rotation: what of it takes turns; falsy where every round exchanges all of it.
         state_hash: of the initial state.
-        partition_hash: of the partition that most sites made; empty where sites have only their own data.
-        full_nbytes: size of all parameters, as full fine-tuning would exchange them.
+        partition_hash: of the partition that most sites made; empty where any site has only its own data.
         shares_images: whether any site tests on images that it trains on.
     """
 
     sites: tuple[Site, ...]
     left_out: tuple[LeftOut, ...]
     task: Task
-    synthetic: bool
     fingerprint: str
     backbone: BackboneRecord
     contract: Contract
     rotation: Rotation
     state_hash: str
     partition_hash: str
-    full_nbytes: int
     shares_images: bool
 
     @property
     def classes(self) -> tuple[str, ...]:
         """In the order of their indices."""
         return self.task.classes
+
+    @property
+    def synthetic_sites(self) -> tuple[str, ...]:
+        """Sites whose images are procedural."""
+        return tuple(site.name for site in self.sites if site.synthetic)
+
+    @property
+    def full_nbytes(self) -> int:
+        """Size of all parameters, as full fine-tuning would exchange them."""
+        return learner_skeleton(self.backbone, "full", self.classes, str(self.task.spec)).manifest().nbytes
 
 
 def agree(
@@ -101,31 +115,24 @@ def agree(
     Raises:
         FederationError: as many sites for one thing as for another, or fewer than ``min-sites`` left.
     """
-    circle = _Circle(dict(replies), list(left_out))
-    _require(circle, config)
+    circle = _Circle(dict(replies), list(left_out), config.min_sites if config.mode == "federated" else 1)
     task = _task(circle, config, agreed)
     manifest, rotation = exchanged(config, backbone, task.classes)
     circle.keep(lambda reply: reply.manifest_hash, manifest.hash, "manifest of its PEFT state")
-    _require(circle, config)
     fingerprint = config.backbone_fingerprint or circle.most(lambda r: r.fingerprint, "the backbone's fingerprint")
     circle.keep(lambda reply: reply.fingerprint, fingerprint, "fingerprint of its backbone")
-    _require(circle, config)
     state_hash = circle.most(lambda reply: reply.state_hash, "the initial PEFT state")
     circle.keep(lambda reply: reply.state_hash, state_hash, "initial PEFT state")
-    _require(circle, config)
-    sites = (_site(node, reply) for node, reply in circle.replies.items())
     return Federation(
-        sites=tuple(sorted(sites, key=lambda site: site.name)),
+        sites=circle.sites(),
         left_out=tuple(sorted(circle.left_out, key=lambda left: left.name)),
         task=task,
-        synthetic=any(reply.synthetic for reply in circle.replies.values()),
         fingerprint=fingerprint,
         backbone=backbone,
         contract=Contract(manifest, config.max_norm),
         rotation=rotation,
         state_hash=state_hash,
-        partition_hash=Counter(reply.partition_hash for reply in circle.replies.values()).most_common(1)[0][0],
-        full_nbytes=learner_skeleton(backbone, "full", task.classes, config.task).manifest().nbytes,
+        partition_hash=circle.partition_hash(),
         shares_images=any(reply.shares_images for reply in circle.replies.values()),
     )
 
@@ -146,7 +153,7 @@ def _task(circle: _Circle, config: RunConfig, agreed: tuple[str, ...] | None) ->
 def _site(node: int, reply: JoinReply) -> Site:
     samples = {split: reply.samples.get(split, 0) for split in SPLITS}
     skipped = {safe_reason(why): number for why, number in reply.skipped.items()}
-    return Site(node, reply.site, samples, skipped, reply.private, reply.partition_hash)
+    return Site(node, reply.site, samples, skipped, reply.synthetic, reply.private, reply.partition_hash)
 
 
 def exchanged(config: RunConfig, backbone: BackboneRecord, classes: Sequence[str]) -> tuple[Manifest, Rotation]:
@@ -169,11 +176,11 @@ def exchanged(config: RunConfig, backbone: BackboneRecord, classes: Sequence[str
 
 
 class _Circle:
-    """Sites that still agree, and why the others do not."""
+    """Sites that still agree, at least ``needed`` of them, and why the others do not."""
 
-    def __init__(self, replies: dict[int, JoinReply], left_out: list[LeftOut]) -> None:
-        self.replies = replies
-        self.left_out = left_out
+    def __init__(self, replies: dict[int, JoinReply], left_out: list[LeftOut], needed: int) -> None:
+        self.replies, self.left_out, self.needed = replies, left_out, needed
+        self._require()
 
     def most(self, key: Callable[[JoinReply], str], what: str) -> str:
         """The value that most sites have. Raises FederationError for a tie."""
@@ -186,17 +193,27 @@ class _Circle:
         return ranking[0][0]
 
     def keep(self, key: Callable[[JoinReply], str], value: str, what: str) -> None:
-        """Leave out sites with another value."""
+        """Leave out sites with another value. Raises FederationError where too few are left."""
         for node, reply in list(self.replies.items()):
             if key(reply) != value:
                 shown = key(reply)[:12].replace("\n", ", ")
                 reason = safe_reason(f"has another {what} than the federation ({shown or 'none'}...)")
                 self.left_out.append(LeftOut(node, reply.site, reason))
                 del self.replies[node]
+        self._require()
 
+    def sites(self) -> tuple[Site, ...]:
+        """Who is left, by name."""
+        return tuple(sorted((_site(*item) for item in self.replies.items()), key=lambda site: site.name))
 
-def _require(circle: _Circle, config: RunConfig) -> None:
-    needed = config.min_sites if config.mode == "federated" else 1
-    if len(circle.replies) < needed:
-        reasons = "; ".join(f"{left.name}: {left.reason}" for left in circle.left_out)
-        raise FederationError(f"{len(circle.replies)} sites can take part, {needed} are needed. Left out: {reasons}.")
+    def partition_hash(self) -> str:
+        """See :attr:`Federation.partition_hash`."""
+        hashes = Counter(reply.partition_hash for reply in self.replies.values())
+        return "" if "" in hashes else hashes.most_common(1)[0][0]
+
+    def _require(self) -> None:
+        if len(self.replies) < self.needed:
+            reasons = "; ".join(f"{left.name}: {left.reason}" for left in self.left_out)
+            raise FederationError(
+                f"{len(self.replies)} sites can take part, {self.needed} are needed. Left out: {reasons}."
+            )

@@ -35,12 +35,14 @@ def wait_for_nodes(grid: Grid, config: RunConfig, say: Say) -> list[int]:
     simulated = grid.run.primary_task_type == TaskType.SIMULATION
     began = since = time.monotonic()
     nodes: list[int] = []
+    told = -1
     while True:
         found, now = sorted(grid.get_node_ids()), time.monotonic()
         if found != nodes:
             nodes, since = found, now
-            if not simulated and len(nodes) < needed:
-                say(f"Waiting for sites: {len(nodes)} of {needed} connected.")
+        if not simulated and told != len(nodes) < needed:
+            told = len(nodes)
+            say(f"Waiting for sites: {told} of {needed} connected.")
         settled = bool(nodes) and now - since >= _SETTLED
         if len(nodes) >= needed and (settled or not simulated or config.sites == len(nodes)):
             break

@@ -12,7 +12,6 @@ from fedmedpeft.backbones import BackboneRecord
 from fedmedpeft.components import ConfigError, explain
 from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange import Contract, PeftState
-from fedmedpeft.learner import learner_skeleton
 from fedmedpeft.tasks import build_task
 from server.courier import Traffic
 from server.joining import Federation, LeftOut, Site, exchanged
@@ -47,7 +46,6 @@ class Agreement:
     sites: tuple[Site, ...]
     left_out: tuple[LeftOut, ...]
     classes: tuple[str, ...]
-    synthetic: bool
     fingerprint: str
     manifest_hash: str
     state_hash: str
@@ -60,7 +58,6 @@ class Agreement:
             sites=federation.sites,
             left_out=federation.left_out,
             classes=federation.classes,
-            synthetic=federation.synthetic,
             fingerprint=federation.fingerprint,
             manifest_hash=federation.contract.manifest.hash,
             state_hash=federation.state_hash,
@@ -85,14 +82,12 @@ class Agreement:
             sites=self.sites,
             left_out=self.left_out,
             task=build_task(config.task, self.classes),
-            synthetic=self.synthetic,
             fingerprint=self.fingerprint,
             backbone=backbone,
             contract=Contract(manifest, config.max_norm),
             rotation=rotation,
             state_hash=self.state_hash,
             partition_hash=self.partition_hash,
-            full_nbytes=learner_skeleton(backbone, "full", self.classes, config.task).manifest().nbytes,
             shares_images=self.shares_images,
         )
 

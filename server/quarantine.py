@@ -115,6 +115,8 @@ def _vet_privacy(reply: VisitReply, expected: Expected) -> None:
     """A site cannot drop its privacy in the middle of a run, and what it says of its budget goes into tables."""
     if reply.private != expected.private:
         raise Quarantined("trains with another privacy than it joined with")
+    if (reply.epsilon is None) != (reply.delta is None):
+        raise Quarantined("reports one of epsilon and delta without the other")
     if reply.epsilon is not None and not reply.epsilon >= 0:
         raise Quarantined("reports an epsilon that is not 0 or more")
     if reply.delta is not None and not 0 < reply.delta < 1:
@@ -174,7 +176,8 @@ def _vet_update(reply: VisitReply, expected: Expected, withheld: tuple[str, ...]
         raise Quarantined(
             f"reports {reply.samples} training {expected.task.unit}, joined with {expected.samples['train']}"
         )
-    if expected.tells_loss and "loss" not in withheld and not math.isfinite(reply.loss):
+    # nan says that nothing is told, which most may not do.
+    if math.isinf(reply.loss) or (expected.tells_loss and "loss" not in withheld and math.isnan(reply.loss)):
         raise Quarantined("training loss is not finite")
     try:
         return expected.contract.admit(reply.state)

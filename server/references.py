@@ -15,6 +15,7 @@ from server.quarantine import Quarantined, vet_scores
 from server.records import ReferenceRecord
 
 TRAINED = "trained"
+WITHHELD = "its policy keeps the scores"
 _PRIVATE = "not asked for: the site trains with privacy, and a reference would be trained without"
 
 
@@ -73,6 +74,10 @@ def _read(answer: Answer, kind: Reference, site: Site, federation: Federation) -
         if (reply.site, reply.kind) != (site.name, kind):
             raise Quarantined(f"answers as '{safe_reason(reply.site)}' for '{safe_reason(reply.kind)}'")
         scores = {key: score for key, score in reply.scores.items() if key in tested_on}
+        if reply.withheld and not scores:
+            return ReferenceRecord(kind, site.name, WITHHELD, seconds=reply.seconds)
+        if reply.withheld:
+            raise Quarantined("says that it withholds its scores, and sends some")
         return ReferenceRecord(kind, site.name, TRAINED, vet_scores(scores, federation.task, tested_on), reply.seconds)
     except (Quarantined, ContractError) as error:
         return ReferenceRecord(kind, site.name, safe_reason(str(error)))

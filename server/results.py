@@ -11,8 +11,9 @@ from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange import PeftState, Scores
 from server.client_privacy import ClientPrivacy
 from server.courier import Say, Traffic
+from server.data_words import synthetic_warning
 from server.joining import Federation
-from server.model_card import SYNTHETIC_WARNING, model_card
+from server.model_card import model_card
 from server.records import ReferenceRecord, SiteRecord
 from server.run_directory import RunDirectory
 from server.summary import summarise
@@ -47,8 +48,8 @@ class Results:
         self.directory.write_summary({"run": self.directory.name, "fingerprint": federation.fingerprint} | summary)
         for line in summary_lines(summary):
             self.say(line)
-        if federation.synthetic:
-            self.say(SYNTHETIC_WARNING)
+        if warning := synthetic_warning([site.name for site in federation.sites], federation.synthetic_sites):
+            self.say(warning)
 
     def save_adapter(self, federation: Federation, state: PeftState) -> None:
         """``adapter/``: the final global state."""
@@ -65,7 +66,7 @@ class Results:
             classes=federation.classes,
             backbone=federation.backbone,
             fingerprint=federation.fingerprint,
-            synthetic=federation.synthetic,
+            synthetic=bool(federation.synthetic_sites),
             run=self.directory.name,
         )
         write_companions(directory, saved, state)

@@ -19,16 +19,19 @@ MAY_DIFFER = ("device", "resume", "round-timeout", "run-name", "runs-dir")
 
 
 @contextmanager
-def open_run(config: RunConfig, say: Say) -> Iterator[RunDirectory]:
+def open_run(config: RunConfig, say: Say, *, simulated: bool) -> Iterator[RunDirectory]:
     """The directory of the run that ``config`` wants to go on with; a new one where it wants no such thing.
 
     Nobody else may write it meanwhile. However this process ends, the operating system takes the lock back.
+
+    Args:
+        simulated: as in :func:`server.run_directory.run_name`.
 
     Raises:
         ConfigError: there is no such run, it has come to its end, it was started with another configuration, or another
             server on this machine is writing it.
     """
-    directory = _existing(config) if config.resume else RunDirectory.create(config)
+    directory = _existing(config) if config.resume else RunDirectory.create(config, simulated=simulated)
     with ExitStack() as stack:
         try:
             stack.enter_context(locked(directory.path / LOCK_FILE, wait=False))

@@ -25,7 +25,7 @@ from fedmedpeft.tasks import build_task
 from server.checkpoints import Checkpoints
 from server.joining import Federation
 from server.records import ReferenceRecord, RoundRecord, SiteRecord
-from server.run_state import CHECKPOINTS, RESUME_FILE, SUMMARY_FILE
+from server.run_state import CHECKPOINTS, RESUME_FILE, SUMMARY_FILE, History
 
 _VERSIONS = ("flwr", "torch", "transformers", "numpy", "safetensors")
 # Columns of sites.csv by what was scored: the state that came, and at the end what the site made of it alone.
@@ -56,13 +56,17 @@ class RunDirectory:
         self.checkpoints = Checkpoints(self.path / CHECKPOINTS)
 
     @classmethod
-    def create(cls, config: RunConfig) -> RunDirectory:
+    def create(cls, config: RunConfig, *, simulated: bool = True) -> RunDirectory:
         """Make a new directory; a taken name gets ``-2``, ``-3``, ... and nothing is ever overwritten.
+
+        Args:
+            simulated: as in :func:`run_name`.
 
         Raises:
             ConfigError: it cannot be made.
         """
-        parent, name = Path(config.runs_dir).absolute(), config.run_name or run_name(config, datetime.now())
+        parent = Path(config.runs_dir).absolute()
+        name = config.run_name or run_name(config, datetime.now(), simulated=simulated)
         try:
             parent.mkdir(parents=True, exist_ok=True)
             number, path = 1, parent / name
@@ -88,6 +92,14 @@ class RunDirectory:
         announced = tomli_w.dumps(self.config.to_mapping() | {"resume": self.name})
         write_atomically(self.path / RESUME_FILE, _HOW_TO_RESUME.format(path=self.path / RESUME_FILE) + announced)
 
+    def write_begin(self, flower_run: str) -> None:
+        """Note that Flower's run of this id writes from now on; how earlier ones failed no longer counts."""
+        History((*History.read(self.path).flower_runs, flower_run)).write(self.path)
+
+    def write_failure(self, why: str) -> None:
+        """Note the sentence with which the run failed."""
+        History(History.read(self.path).flower_runs, why).write(self.path)
+
     def write_config(self, federation: Federation | None) -> None:
         """``config.toml``: the complete configuration, versions and, once known, what the sites agreed on."""
         content: dict[str, Any] = {"config": self.config.to_mapping() | {"resume": ""}, "versions": versions()}
@@ -97,7 +109,7 @@ class RunDirectory:
             content["federation"] = {
                 "partition-hash": federation.partition_hash,
                 "classes": list(federation.classes),
-                "synthetic": federation.synthetic,
+                "synthetic": bool(federation.synthetic_sites),
                 "fingerprint": federation.fingerprint,
                 "manifest-hash": federation.contract.manifest.hash,
                 "initial-state-hash": federation.state_hash,
@@ -192,15 +204,16 @@ class RunDirectory:
             write_atomically(self.path / filename, text.getvalue())
 
 
-def run_name(config: RunConfig, now: datetime) -> str:
-    """``<method>-<source>-<date>-<time>``.
+def run_name(config: RunConfig, now: datetime, *, simulated: bool = True) -> str:
+    """``<method>-<source>-<date>-<time>``; without the source where sites are not ``simulated``, but have their own.
 
     >>> run_name(RunConfig(method="lora(rank=8)", data="phantoms"), datetime(2026, 1, 2, 3, 4, 5))
     'lora-phantoms-20260102-030405'
     """
     # A colon (peft:oft) separates paths in many tools, and no Windows file may have one.
     method = "+".join(spec.name.replace(":", "-") for spec in parse_composition(config.method))
-    return f"{method}-{parse_spec(config.data).name}-{now:%Y%m%d-%H%M%S}"
+    source = f"-{parse_spec(config.data).name}" if simulated else ""
+    return f"{method}{source}-{now:%Y%m%d-%H%M%S}"
 
 
 def _claim(path: Path) -> bool:

@@ -13,6 +13,7 @@ from fedmedpeft.methods import stays_at_sites
 from fedmedpeft.tasks import Task
 from server.client_privacy import ClientPrivacy
 from server.courier import Traffic
+from server.data_words import configured_or_own
 from server.joining import Federation
 from server.privacy_words import of_sites_sentences, privacy_sentences, site_privacy
 from server.records import ReferenceRecord, SiteRecord, mean, mean_loss, score_of, union_metrics, worst
@@ -41,19 +42,9 @@ def summarise(
         withheld: by site, what its policy keeps back, of ``val``, ``test`` and ``loss``.
     """
     privacy, of_sites = site_privacy(spent), private.summary() if private else {}
-    task, alone = federation.task, local_only_tests(references)
-    federated, personalised = tests.get("federated", {}), tests.get("personalised", {})
-    models = {"local-only": alone, "federated": federated, "personalised": personalised}
-    models["pooled"] = pooled_tests(references)
-    results = {kind: _result(task, scores) for kind, scores in models.items() if scores}
-    own = [reference.scores for reference in references if reference.kind == "local-only"]
-    elsewhere = [score_of(s["union"], task.primary) for s in own if "union" in s and not task.size_matters]
     return {
-        **_settings(config),
+        **_settings(config, federation),
         **_participants(federation),
-        "metric": task.primary,
-        "secondary": list(task.secondary),
-        "unit": task.unit,
         "remarks": [
             *_remarks(federation),
             *privacy_sentences(privacy, {site.name: site.private for site in federation.sites}),
@@ -62,26 +53,21 @@ def summarise(
         "privacy": privacy,
         "client_privacy": of_sites,
         "withheld": {site: list(what) for site, what in sorted((withheld or {}).items()) if what},
-        "results": results,
-        "gains": _gains(task, federated, alone),
-        "personalised_gains": _gains(task, personalised, alone),
-        "overall_gains": _overall_gains(task, federated, alone),
-        "overall_personalised_gains": _overall_gains(task, personalised, alone),
-        "local_only_elsewhere": mean(elsewhere) if elsewhere else None,
+        **_scored(federation.task, references, tests),
         "traffic": _traffic(traffic, federation, config),
     }
 
 
-def _settings(config: RunConfig) -> dict[str, Any]:
-    """What was asked for."""
+def _settings(config: RunConfig, federation: Federation) -> dict[str, Any]:
+    """What was asked for; ``data`` and ``partition`` where sites did as they say."""
     return {
         "mode": config.mode,
         "method": config.method,
         "personal": list(stays_at_sites(config.method, config.personal_parts)),
         "task": config.task,
         "knowledge": config.knowledge,
-        "data": config.data,
-        "partition": config.partition,
+        "data": configured_or_own(config.data, federation.partition_hash),
+        "partition": configured_or_own(config.partition, federation.partition_hash),
         "strategy": config.strategy,
         "rounds": config.rounds,
         "local_steps": config.local_steps,
@@ -94,7 +80,8 @@ def _participants(federation: Federation) -> dict[str, Any]:
     manifest = federation.contract.manifest
     return {
         "backbone": federation.backbone.name,
-        "synthetic": federation.synthetic,
+        "synthetic": bool(federation.synthetic_sites),
+        "synthetic_sites": list(federation.synthetic_sites),
         "classes": list(federation.classes),
         "sites": {site.name: dict(site.samples) for site in federation.sites},
         "skipped": {site.name: dict(site.skipped) for site in federation.sites if site.skipped},
@@ -119,6 +106,29 @@ def pooled_tests(references: Sequence[ReferenceRecord]) -> dict[str, Scores]:
     """By site, the pooled model on that site's test images."""
     pooled = next((r.scores for r in references if r.kind == "pooled"), {})
     return {key.removeprefix("test/"): scores for key, scores in pooled.items() if key.startswith("test/")}
+
+
+def _scored(
+    task: Task, references: Sequence[ReferenceRecord], tests: Mapping[str, Mapping[str, Scores]]
+) -> dict[str, Any]:
+    """What was measured: every model at every site, and what sites gain by taking part."""
+    alone = local_only_tests(references)
+    federated, personalised = tests.get("federated", {}), tests.get("personalised", {})
+    models = {"local-only": alone, "federated": federated, "personalised": personalised}
+    models["pooled"] = pooled_tests(references)
+    own = [reference.scores for reference in references if reference.kind == "local-only"]
+    elsewhere = [score_of(s["union"], task.primary) for s in own if "union" in s and not task.size_matters]
+    return {
+        "metric": task.primary,
+        "secondary": list(task.secondary),
+        "unit": task.unit,
+        "results": {kind: _result(task, scores) for kind, scores in models.items() if scores},
+        "gains": _gains(task, federated, alone),
+        "personalised_gains": _gains(task, personalised, alone),
+        "overall_gains": _overall_gains(task, federated, alone),
+        "overall_personalised_gains": _overall_gains(task, personalised, alone),
+        "local_only_elsewhere": mean(elsewhere) if elsewhere else None,
+    }
 
 
 def _result(task: Task, scores: Mapping[str, Scores]) -> dict[str, Any]:

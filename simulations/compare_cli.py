@@ -52,9 +52,9 @@ def compare(
     os.environ["HF_HUB_OFFLINE"] = "0" if online else "1"
     from simulations.study.executor import Resources
     from simulations.study.plan import make_plan
-    from simulations.study.study_file import read_study
+    from simulations.study.study_file import Study
 
-    wanted = read_study(study)
+    wanted = Study.load(study)
     plan = make_plan(wanted)
     directory = (out or Path("studies") / wanted.name).absolute()
     if report_only:

@@ -10,6 +10,7 @@ from itertools import count
 
 import numpy as np
 
+from clients.outgoing import noises_sites
 from fedmedpeft.backbones import load_record
 from fedmedpeft.data.source import SPLITS
 from fedmedpeft.exchange import (
@@ -126,7 +127,8 @@ class _Messages:
         self._states: dict[Groups, EncodedState] = {}
         names = federation.partition.sites
         self.sites = [
-            Site(i, name, self._samples(i), {}, planned_privacy(federation, name)) for i, name in enumerate(names)
+            Site(i, name, self._samples(i), {}, self.synthetic, planned_privacy(federation, name))
+            for i, name in enumerate(names)
         ]
 
     @property
@@ -245,7 +247,7 @@ class _Messages:
         """What a visit reports: in the last one also the test split, and the site's own fine-tuned model on both."""
         splits = ("val", "test") if last else ("val",)
         scores = {split: self._scores([site], split) for split in splits}
-        if last and self.config.personalise_steps and not site.private:
+        if last and self.config.personalise_steps and not (site.private or noises_sites(self.config)):
             scores |= {f"own-{split}": self._scores([site], split) for split in splits}
         return scores
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +17,8 @@ from simulations import options
 if TYPE_CHECKING:
     from fedmedpeft.tasks import Task
     from simulations.evaluate import SiteEvaluation
-    from simulations.saved_run import Kept
+    from simulations.preflight import Federation
+    from simulations.saved_run import Kept, SavedRun
 
 
 def evaluate(
@@ -50,30 +52,41 @@ def evaluate(
       fedmedpeft evaluate runs/skin/adapter --data 'folder(path=new-clinic)' --partition iid --sites 1
     """
     from simulations.evaluate import evaluate_run
-    from simulations.preflight import plan_federation
     from simulations.saved_run import SavedRun
-    from simulations.settings import read_settings
 
     run = SavedRun.find(path)
-    given = {"data": data, "partition": partition, "sites": sites}
-    if any(value is not None for value in (data, partition)) and sites is None:
-        given["sites"] = 0
-    as_in_the_run = data is None and partition is None and not assignments
-    if as_in_the_run:
-        given["partition"] = run.partition_spec()
-    config = read_settings(None, assignments or (), given, start=run.config().to_mapping() | {"min-sites": 1})
-    federation = plan_federation(config)
-    if as_in_the_run and sites is None:
-        run.check_partition(federation.partition)
+    federation = _federation(run, {"data": data, "partition": partition, "sites": sites}, assignments or ())
     kept: Kept = "own" if own else "personal" if personal else "nothing"
     task = run.task()
     results = evaluate_run(run, federation, split=split, backbone=backbone, device=device, kept=kept)
     if as_json:
         typer.echo(json.dumps({r.site: _plain(r, task) for r in results}, indent=2))
         return
-    if trained := run.knowledge_lacking(config):
-        typer.echo(f"The adapter was trained with knowledge='{trained}', here there is {config.knowledge or 'none'}.")
+    here = federation.config.knowledge or "none"
+    if trained := run.knowledge_lacking(federation.config):
+        typer.echo(f"The adapter was trained with knowledge='{trained}', here there is {here}.")
     _show(results, task, f"{federation.source.description}; {split} {task.unit}", run.personal_of_adapter(), kept)
+
+
+def _federation(run: SavedRun, given: dict[str, str | int | None], assignments: Sequence[str]) -> Federation:
+    """The data to evaluate on: what ``given`` and ``assignments`` say, and otherwise the run's, divided as it was."""
+    from simulations.preflight import plan_federation
+    from simulations.settings import read_settings
+
+    if given["data"] is None and not any(text.partition("=")[0].strip() == "data" for text in assignments):
+        run.check_data()
+    elsewhere = given["data"] is not None or given["partition"] is not None
+    as_in_the_run = not elsewhere and not assignments
+    if elsewhere and given["sites"] is None:
+        given = given | {"sites": 0}
+    if as_in_the_run:
+        given = given | {"partition": run.partition_spec()}
+    federation = plan_federation(
+        read_settings(None, assignments, given, start=run.config().to_mapping() | {"min-sites": 1})
+    )
+    if as_in_the_run and given["sites"] is None:
+        run.check_partition(federation.partition)
+    return federation
 
 
 def _show(results: list[SiteEvaluation], task: Task, title: str, stayed: tuple[str, ...], kept: Kept) -> None:

@@ -17,6 +17,7 @@ from fedmedpeft.config import RunConfig
 from fedmedpeft.data import PartitionManifest
 from fedmedpeft.methods import stays_at_sites
 from fedmedpeft.tasks import Task, build_task
+from server.data_words import EACH_ITS_OWN, data_of_run
 from simulations.preflight import PARTITION_FILE
 
 Kept = Literal["nothing", "personal", "own"]
@@ -92,6 +93,14 @@ class SavedRun:
         """The partition that was saved with the run, as configuration; None where there is none."""
         path = self.directory / PARTITION_FILE if self.directory else None
         return f"file(path='{path}')" if path and path.is_file() else None
+
+    def check_data(self) -> None:
+        """Refuse to evaluate on the data of a run whose data never left its sites. Raises ConfigError."""
+        if self.directory is not None and data_of_run(self._content()) == EACH_ITS_OWN:
+            raise ConfigError(
+                f"'{self.directory}' was trained at sites with data of their own, which is not here. Say what to "
+                "evaluate on: --data 'folder(path=...)'."
+            )
 
     def check_partition(self, partition: PartitionManifest) -> None:
         """Refuse a partition that is not the run's: its test images may be ones that the run was trained on.

@@ -30,9 +30,11 @@ _FLOORS: list[dict[str, set[str]]] = [
         "fedmedpeft.flower_environment": set(),
         "fedmedpeft.supervision": {"fedmedpeft.atomic_file"},
         "fedmedpeft.run_file": {"fedmedpeft.components"},
+        "fedmedpeft.section": set(),
         "fedmedpeft.site_names": set(),
         "fedmedpeft.strict_yaml": {"fedmedpeft.components"},
         "fedmedpeft.text": set(),
+        "fedmedpeft.written_file": {"fedmedpeft.components", "fedmedpeft.section", "fedmedpeft.strict_yaml"},
     },
     {"fedmedpeft.config": set(), "fedmedpeft.site_identity": set()},
     {

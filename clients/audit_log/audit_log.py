@@ -78,11 +78,6 @@ class AuditLog:
         """How many there were when this object last wrote or read."""
         return self._chain.lines
 
-    @property
-    def last_hash(self) -> str:
-        """Of the last of those lines: kept elsewhere, it shows later that nothing before it was changed."""
-        return self._chain.last
-
     def note(self, event: Event) -> None:
         """Add a line; it is on the disk when this returns.
 

@@ -30,7 +30,8 @@ from fedmedpeft.chain import Line, now
 
 FORMAT = 1
 
-RequestKind = Literal["answers", "join", "visit", "reference"]
+RequestKind = Literal["answers", "join", "visit", "reference", "other"]
+"""``other``: what a site does not do, from a server with other code."""
 Stage = Literal["request", "policy", "inbound", "training", "egress", "hours", "disk", "memory", "code"]
 Unit = Literal["record", "image", "patient", "site"]
 
@@ -183,7 +184,11 @@ class Repeated(_About):
 
 
 class Refused(_About):
-    """A request was not answered. ``reason`` is the sentence that the server is told."""
+    """A request was not answered. ``reason`` is the sentence that the server is told.
+
+    Where the app that the server sent is not the installed one (``CODE``), Flower's process refuses before it reads the
+    request: then nothing is ``asked`` before it, and the run is not known.
+    """
 
     kind: Literal["refused"] = "refused"
     code: Code

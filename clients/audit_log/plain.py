@@ -13,8 +13,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from clients.site_section import as_tuple
 from fedmedpeft.exchange.messages import Refusal
+from fedmedpeft.section import as_tuple
 from fedmedpeft.site_names import RULE, is_site_name
 
 LONGEST_SENTENCE = 500

@@ -13,24 +13,34 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import uvicorn
 
 from clients.deployment.desk import HospitalDesk
+from clients.deployment.longest_request import OVERDUE
 from clients.deployment.service import service
 from clients.deployment.worker_log import WorkerLog
 from clients.site_file import LONGEST_SOCKET, STATE_FOLDERS, SiteFile
 from clients.state_directory import refuse_others_directory
 from fedmedpeft.components import ConfigError
 from fedmedpeft.file_lock import locked
+from fedmedpeft.supervision import AFTER_HANG
 
 _PRIVATE = 0o700
+_MOST_AT_ONCE = 16
+"""Connections; each may hold a whole message in memory. Flower's processes need one or two, `site status` another."""
 _log = logging.getLogger("fedmedpeft.site")
 
 
-def serve(site: SiteFile, *, grace: float = 3600.0) -> None:
+def serve(site: SiteFile, *, grace: float = 3600.0, after_hang: bool = False) -> None:
     """Answer until SIGTERM; then finish what is being answered, at most ``grace`` seconds.
+
+    Where a request lasts longer than ``worker.longest-request`` the process ends at once, with :data:`OVERDUE`.
+
+    Args:
+        after_hang: whether the worker before this one had stopped answering.
 
     Raises:
         ConfigError: another worker of this site runs, or the socket cannot be made.
@@ -42,8 +52,9 @@ def serve(site: SiteFile, *, grace: float = 3600.0) -> None:
             _listening(site) as listening,
             HospitalDesk.opened(site) as desk,
         ):
-            settings = {"log_config": None, "access_log": False, "lifespan": "off"}
-            config = uvicorn.Config(service(desk), timeout_graceful_shutdown=int(grace), **settings)  # type: ignore[arg-type]
+            settings = {"log_config": None, "access_log": False, "lifespan": "off", "limit_concurrency": _MOST_AT_ONCE}
+            app = service(desk, partial(_give_up, site.worker.longest_request), after_hang=after_hang)
+            config = uvicorn.Config(app, timeout_graceful_shutdown=int(grace), **settings)  # type: ignore[arg-type]
             # uvicorn raises the signal that ended it once more, for whoever was there before: that must not end the
             # process before the log has its last line.
             for ending in (signal.SIGTERM, signal.SIGINT):
@@ -54,6 +65,13 @@ def serve(site: SiteFile, *, grace: float = 3600.0) -> None:
             f"A worker of site '{site.site}' runs already (its lock: '{site.state_directory / 'worker.lock'}'). "
             "Stop it first; two would spend one privacy budget twice."
         ) from None
+
+
+def _give_up(seconds: int) -> None:
+    _log.error("A request lasted longer than worker.longest-request (%d s): this process ends.", seconds)
+    logging.shutdown()
+    # Nothing else ends a thread that waits for what does not come.
+    os._exit(OVERDUE)
 
 
 def _prepare_state(site: SiteFile) -> None:
@@ -142,7 +160,7 @@ def main(arguments: list[str]) -> int:
     to_stdout.setFormatter(WorkerLog())
     logging.basicConfig(level=logging.INFO, handlers=[to_stdout])
     try:
-        serve(SiteFile.load(Path(arguments[0])))
+        serve(SiteFile.load(Path(arguments[0])), after_hang=AFTER_HANG in os.environ)
     except ConfigError as error:
         _log.error("%s", error)
         return 2

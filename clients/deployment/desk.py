@@ -19,13 +19,14 @@ from typing import Self
 from flwr.app import RecordDict
 
 from clients.audit_log.audit_log import AuditLog, AuditLogError
-from clients.audit_log.events import PolicyRead, Started, Stopped
+from clients.audit_log.events import PolicyRead, RequestKind, Started, Stopped
 from clients.deployment.bounds import bounds, change
 from clients.deployment.first_visit import first_visit
 from clients.deployment.hospital import hospital_worker
 from clients.deployment.kept_runs import refuse_one_too_many
 from clients.deployment.link import RUN_CONFIG
-from clients.deployment.log_lines import LogLines
+from clients.deployment.log_lines import LogLines, refused
+from clients.deployment.looks import Looks
 from clients.deployment.refusals import detail_of, refusal_of
 from clients.deployment.status import Status
 from clients.egress.dry_run import write_dry_run
@@ -33,8 +34,8 @@ from clients.egress.gate import EgressGate
 from clients.egress.policy import Policy
 from clients.egress.sent_bytes import SentBytes
 from clients.egress.withholding import withhold
-from clients.policy_section import PolicySection
-from clients.requests import Kind, Request, act, read_request
+from clients.request_checks import check_announced_name
+from clients.requests import Kind, Reply, Request, act, read_request
 from clients.site_file import SiteFile
 from clients.worker import SiteWorker
 from fedmedpeft.components import ConfigError
@@ -134,6 +135,14 @@ class HospitalDesk:
                 seconds = time.monotonic() - began
                 self.status = replace(self.status, busy="", outcome=outcome, reason=reason, seconds=seconds)
 
+    def note_refused(self, request: RequestKind, refusal: SiteError, run: str = "", round_: int | None = None) -> None:
+        """Note what is refused without being answered here, whatever :meth:`answer` is at."""
+        _log.warning("Refused (%s): %s", refusal.code.name, refusal.reason)
+        try:
+            self._log.note(refused(refusal, request, run, round_))
+        except AuditLogError as error:
+            _log.error("%s", error)
+
     def _answer(self, packed: bytes, lines: LogLines) -> RecordDict:
         if len(packed) > self.most_inbound:
             raise SiteError(Refusal.POLICY, f"policy: a message of more than {self.most_inbound} bytes (most-bytes)")
@@ -146,31 +155,29 @@ class HospitalDesk:
         if isinstance(request, ReferenceRequest):
             self._policy.check_reference()
         worker = self._worker(announced)
-        repeated = isinstance(request, VisitRequest) and worker.has_answered(request)
-        content = self._reply(worker, request, lines, repeated=repeated)
+        content = self._reply(worker, request, lines)
         if self.site.policy.dry_run:
             if isinstance(request, JoinRequest):
-                self._reply(worker, first_visit(worker, request.run), lines.of("visit", request.run, 1), repeated=False)
+                self._reply(worker, first_visit(worker, request.run), lines.of("visit", request.run, 1))
             raise SiteError(Refusal.DRY_RUN, "dry run: nothing was sent")
         return content
 
-    def _reply(self, worker: SiteWorker, request: Request, lines: LogLines, *, repeated: bool) -> RecordDict:
+    def _reply(self, worker: SiteWorker, request: Request, lines: LogLines) -> RecordDict:
         """What leaves, noted before it does; in a dry run it is written down instead.
 
         Raises:
             ContractError, SiteError: it is refused, by the worker or the gate.
             AuditLogError: the log cannot be written, and so nothing may leave.
         """
-        answer = act(worker, request)
-        if not repeated:
+        earlier = worker.answered(request) if isinstance(request, VisitRequest) else None
+        answer = earlier or self._act(worker, request)
+        if not earlier:
             lines.trained(worker, answer)
         contract, start = bounds(worker, request)
         known = build_task(worker.config.task) if isinstance(request, AnswersRequest) else worker.learner.task
         fingerprint = "" if isinstance(request, AnswersRequest) else worker.learner.backbone.fingerprint
         reply = withhold(answer, self.site.policy, known)
-        # What a dry run would send does not count against what a run may.
-        sent = None if self.site.policy.dry_run else self._sent
-        gate = EgressGate(self._gate_policy, self.site.site, known, fingerprint, sent)
+        gate = EgressGate(self.site.policy, self.site.site, known, fingerprint, self._sent)
         content = gate.let_out(reply, contract, start, lines.run)
         moved = change(reply, contract, start)
         if self.site.policy.dry_run:
@@ -178,14 +185,20 @@ class HospitalDesk:
             path = write_dry_run(folder, lines.kind, lines.run, lines.round or 0, content, reply, contract)
             lines.dry_run(reply, content, moved, path)
         else:
-            lines.left(reply, content, moved, repeated=repeated)
+            if isinstance(request, VisitRequest) and not earlier:
+                self._looks(request).add(request, worker.repeated.identity(request))
+            lines.left(reply, content, moved, repeated=earlier is not None)
         return content
 
-    @property
-    def _gate_policy(self) -> PolicySection:
-        """In a dry run the bytes of a run have no limit: none of them leaves."""
-        policy = self.site.policy
-        return policy.model_copy(update={"most_bytes_of_run": 0}) if policy.dry_run else policy
+    def _act(self, worker: SiteWorker, request: Request) -> Reply:
+        """The worker's answer to what it has not answered before."""
+        if not isinstance(request, VisitRequest):
+            return act(worker, request)
+        self._looks(request).check(request, worker.repeated.identity(request), worker.config.rounds)
+        return worker.visit_anew(request)
+
+    def _looks(self, request: VisitRequest) -> Looks:
+        return Looks.of(self.site.folder("runs"), request.run)
 
     def _worker(self, announced: RunConfig) -> SiteWorker:
         """The worker of the run; another run needs another."""
@@ -207,5 +220,7 @@ def _read(kind: Kind, content: RecordDict) -> tuple[RunConfig, Request]:
         config = RunConfig.from_mapping(announced)
     except ConfigError as error:
         raise SiteError(Refusal.CONFIGURATION, str(error)) from error
+    request = read_request(kind, content)
+    check_announced_name(request.run)
     # Where a server goes on after it was interrupted it is the same run.
-    return config.model_copy(update={"resume": ""}), read_request(kind, content)
+    return config.model_copy(update={"resume": ""}), request

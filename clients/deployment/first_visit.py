@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clients.request_checks import REHEARSAL
 from clients.worker import SiteWorker
 from fedmedpeft.exchange import VisitRequest
 from fedmedpeft.privacy.client_level import client_level
@@ -9,7 +10,7 @@ from fedmedpeft.privacy.client_level import client_level
 
 def rehearsal_of(run: str) -> str:
     """The name that such a visit has in the store, so that what it leaves is not in the way of ``run`` itself."""
-    return f"dry-run-{run}"
+    return f"{REHEARSAL}{run}"
 
 
 def first_visit(worker: SiteWorker, run: str) -> VisitRequest:

@@ -12,6 +12,7 @@ from clients.deployment.run_size import within
 from clients.deployment.site_run import site_config, site_settings
 from clients.domain_check import domain_verdict
 from clients.egress.policy import Policy
+from clients.egress.withholding import refuse_few
 from clients.site_file import SiteFile
 from clients.site_model import models_of
 from clients.site_privacy import SitePrivacy
@@ -19,7 +20,7 @@ from clients.site_store import SiteStore
 from clients.worker import SiteWorker
 from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
-from fedmedpeft.data import DataError
+from fedmedpeft.data import DataError, PartitionManifest, Source
 from fedmedpeft.data.site_data import load_site
 from fedmedpeft.exchange import Refusal, SiteError
 from fedmedpeft.learner import load_configured
@@ -62,7 +63,7 @@ def _build(site: SiteFile, config: RunConfig) -> SiteWorker:
     preprocessing = backbone.record.preprocessing
     data = load_site(
         source,
-        own_partition(config, source, site.site),
+        _partition(site, config, source),
         site.site,
         image_size=preprocessing.image_size,
         interpolation=preprocessing.interpolation,
@@ -82,3 +83,12 @@ def _build(site: SiteFile, config: RunConfig) -> SiteWorker:
         features=FeatureCache(),
         privacy=SitePrivacy(settings, config, data, store, partial(domain_verdict, settings, config, data)),
     )
+
+
+def _partition(site: SiteFile, config: RunConfig, source: Source) -> PartitionManifest:
+    """The division of the site's rows. Where they are fewer than may be told, whatever a run wants to have at least is
+    not looked at: asked with one number after another, it would tell how many they are.
+    """
+    partition = own_partition(config.model_copy(update={"min_train_per_site": 1}), source, site.site)
+    refuse_few(len(partition.rows(site.site, "train")), site.policy, build_task(config.task))
+    return own_partition(config, source, site.site)

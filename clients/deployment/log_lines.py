@@ -14,12 +14,23 @@ from flwr.app import RecordDict
 from pydantic import TypeAdapter
 
 from clients.audit_log.audit_log import AuditLog, AuditLogError
-from clients.audit_log.events import Asked, DryRun, Left, Notice, Refused, Repeated, Stage, Trained, Unit
+from clients.audit_log.events import (
+    Asked,
+    DryRun,
+    Left,
+    Notice,
+    Refused,
+    Repeated,
+    RequestKind,
+    Stage,
+    Trained,
+    Unit,
+)
 from clients.egress.policy import run_hash
 from clients.requests import Kind, Reply, Request
 from clients.worker import SiteWorker
 from fedmedpeft.config import RunConfig
-from fedmedpeft.exchange import EncodedState, Refusal, SiteError, VisitReply, VisitRequest
+from fedmedpeft.exchange import EncodedState, ReferenceReply, Refusal, SiteError, VisitReply, VisitRequest
 from fedmedpeft.exchange import flower as wire
 
 _STAGES: Mapping[Refusal, Stage] = {
@@ -109,14 +120,19 @@ class LogLines:
         try:
             if not self._asked:
                 self._log.note(Asked(**self._about, **self._came))
-            stage = _STAGES.get(refusal.code, "training")
-            self._log.note(Refused(**self._about, code=refusal.code.name, stage=stage, reason=refusal.reason))
+            self._log.note(refused(refusal, **self._about))
         except AuditLogError:
             return
 
     @property
     def _about(self) -> dict[str, Any]:
         return {"request": self.kind, "run": self.run, "round": self.round}
+
+
+def refused(refusal: SiteError, request: RequestKind, run: str = "", round: int | None = None) -> Refused:
+    """The line about what is not answered."""
+    stage = _STAGES.get(refusal.code, "training")
+    return Refused(request=request, run=run, round=round, code=refusal.code.name, stage=stage, reason=refusal.reason)
 
 
 def _of(packed: bytes) -> dict[str, Any]:
@@ -131,8 +147,9 @@ def _details(reply: Reply, update_norm: float | None) -> dict[str, Any]:
         details["parts"] = {part: int(vector.size) for part, vector in state.vectors.items()}
         details |= {"manifest_hash": state.manifest_hash, "state_norm": _norm(state)}
     details["scores"] = tuple(getattr(reply, "before", None) or getattr(reply, "scores", None) or ())
-    if isinstance(reply, VisitReply):
+    if isinstance(reply, VisitReply | ReferenceReply):
         details["withheld"] = tuple(name for name in reply.withheld.split(",") if name)
+    if isinstance(reply, VisitReply):
         details |= {"epsilon": reply.epsilon, "delta": reply.delta}
     return details
 

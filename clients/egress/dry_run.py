@@ -48,7 +48,7 @@ def write_dry_run(
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     packed = wire.pack(content)
-    path = folder / f"{_UNUSUAL.sub('_', run)[:_LONGEST]}--{kind}-{round_:04}.bin"
+    path = folder / f"{_file_name(run)}--{kind}-{round_:04}.bin"
     about = {
         "about": "What would have been sent. Nothing was.",
         "kind": kind,
@@ -62,6 +62,12 @@ def write_dry_run(
     text = json.dumps(about, indent=2, ensure_ascii=False, allow_nan=False)
     write_atomically(path.with_suffix(".json"), f"{text}\n", mode=0o600)
     return path
+
+
+def _file_name(run: str) -> str:
+    """The run's name, or one that stands for it: no run's answer replaces another's."""
+    plain = _UNUSUAL.sub("_", run)[:_LONGEST]
+    return plain if plain == run else f"{plain}-{hashlib.sha256(run.encode()).hexdigest()[:12]}"
 
 
 def _readable(value: Any, contract: Contract | None) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 from clients.egress.refused import EgressRefused
 from clients.egress.terms import Terms
-from clients.egress.withholding import LOSS, SPLITS
+from clients.egress.withholding import LOSS, SPLITS, TEST
 from fedmedpeft.exchange import AnswersReply, JoinReply, ReferenceReply, VisitReply
 from fedmedpeft.privacy.units import UNITS
 
@@ -102,6 +102,7 @@ FIELDS: Mapping[type, Mapping[str, FieldRule]] = {
         # A pooled one needs the data of all sites in one place, which a hospital is not.
         "kind": FieldRule(str, lambda value, _: value == "local-only"),
         "seconds": _SECONDS,
+        "withheld": FieldRule(str, lambda value, _: value in ("", TEST)),
     },
 }
 """By kind of answer."""

@@ -21,7 +21,7 @@ from clients.egress.refused import EgressRefused
 from clients.egress.sent_bytes import SentBytes
 from clients.egress.state_rules import check_initial, check_update
 from clients.egress.terms import Terms
-from clients.egress.withholding import SPLITS, Reply, withhold
+from clients.egress.withholding import SPLITS, TEST, Reply, withhold
 from clients.policy_section import PolicySection
 from fedmedpeft.exchange import (
     AnswersReply,
@@ -131,6 +131,8 @@ def _check_kept_back(reply: Reply, terms: Terms) -> None:
     """Raises EgressRefused where the policy keeps back anything that is still in ``reply``."""
     if isinstance(reply, ReferenceReply) and not terms.section.references:
         raise EgressRefused("scores of a reference, which this site does not train (references)")
+    if isinstance(reply, ReferenceReply) and (TEST in reply.scores) == bool(reply.withheld):
+        raise EgressRefused("a reference that is neither scored nor withheld")
     try:
         kept = withhold(reply, terms.section, terms.task)
     except SiteError as error:

@@ -12,7 +12,8 @@ from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from clients.egress.field_rules import check_fields
 from clients.egress.refused import EgressRefused
 from clients.egress.terms import Terms
-from clients.egress.withholding import PUBLIC_REASONS, counts_length
+from clients.egress.withholding import counts_length
+from fedmedpeft.data.decode import PUBLIC_REASONS
 from fedmedpeft.exchange import AnswersReply, JoinReply, ReferenceReply, VisitReply
 from fedmedpeft.exchange.manifest import PARTS
 from fedmedpeft.tasks import Task

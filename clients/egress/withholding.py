@@ -13,17 +13,15 @@ from dataclasses import replace
 
 from clients.egress.cells import cells
 from clients.policy_section import PolicySection
-from fedmedpeft.data.decode import MISSING, NOT_FINITE, UNREADABLE, WRONG_KIND
-from fedmedpeft.data.errors import PRIVATE
+from fedmedpeft.data.decode import PUBLIC_REASONS
 from fedmedpeft.exchange import AnswersReply, JoinReply, ReferenceReply, Refusal, Scores, SiteError, VisitReply
 from fedmedpeft.tasks import Task
 
 Reply = AnswersReply | JoinReply | VisitReply | ReferenceReply
 
-PUBLIC_REASONS = frozenset({MISSING, UNREADABLE, NOT_FINITE, WRONG_KIND, PRIVATE})
-"""Why images were left out, as a server may be told."""
-SPLITS, LOSS, OWN = ("val", "test"), "loss", "own-"
-"""What a visit may withhold, and the prefix of the scores of what a site trained for itself."""
+TEST = "test"
+SPLITS, LOSS, OWN = ("val", TEST), "loss", "own-"
+"""What a visit may withhold (a reference: test), and the prefix of the scores of what a site trained for itself."""
 
 
 def withhold(reply: Reply, section: PolicySection, task: Task) -> Reply:
@@ -43,7 +41,8 @@ def withhold(reply: Reply, section: PolicySection, task: Task) -> Reply:
         return _join(reply, section, task)
     if isinstance(reply, VisitReply):
         return _visit(reply, section, task)
-    return replace(reply, scores=_scores(reply.scores, section, task))
+    scores = _scores(reply.scores, section, task)
+    return replace(reply, scores=scores, withheld=reply.withheld if TEST in scores else TEST)
 
 
 def why_never(section: PolicySection, task: Task) -> str | None:
@@ -67,13 +66,14 @@ def counts_length(task: Task) -> int:
 
 def _join(reply: JoinReply, section: PolicySection, task: Task) -> JoinReply:
     least = section.smallest_count
-    _refuse_few(reply.samples.get("train", 0), section, task)
+    refuse_few(reply.samples.get("train", 0), section, task)
     samples = {split: number if number >= least else 0 for split, number in reply.samples.items()}
     known = {reason: number for reason, number in reply.skipped.items() if reason in PUBLIC_REASONS}
     return replace(reply, samples=samples, skipped=_large(known, section))
 
 
-def _refuse_few(training: int, section: PolicySection, task: Task) -> None:
+def refuse_few(training: int, section: PolicySection, task: Task) -> None:
+    """Raises SiteError for a site with fewer training samples than the smallest count, and does not say how many."""
     if training < section.smallest_count:
         raise SiteError(
             Refusal.POLICY,
@@ -83,7 +83,7 @@ def _refuse_few(training: int, section: PolicySection, task: Task) -> None:
 
 
 def _visit(reply: VisitReply, section: PolicySection, task: Task) -> VisitReply:
-    _refuse_few(reply.samples, section, task)
+    refuse_few(reply.samples, section, task)
     tellable = _scores(reply.before, section, task)
     names = {name for name in reply.withheld.split(",") if name}
     names |= {split for split in SPLITS if split in reply.before and split not in tellable}

@@ -1,8 +1,9 @@
 """What runs in place of Flower's ``flwr-clientapp`` at a site: the same process, with the app that is installed here.
 
 Flower's own unpacks the app that the server sent and runs it. Here that app is only compared with the installed one;
-where it differs, every message is answered with a refusal. Flower has no setting for that, so the functions that do it
-are replaced, after a look at whether they are still those that this was written for.
+where it differs, every message is answered with a refusal, which the worker is told, as it keeps the audit log. Flower
+has no setting for that, so the functions that do it are replaced, after a look at whether they are still those that
+this was written for.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import Any, NoReturn
 from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 
+from clients.deployment.link import tell_of_refusal
+from clients.deployment.other_code import Difference, Told
 from clients.processes.shipped_app import AppDiffersError, check_shipped_app
 from fedmedpeft.exchange import Refusal
 
@@ -43,14 +46,17 @@ _log = logging.getLogger("fedmedpeft.site")
 
 
 class RefusingApp(ClientApp):
-    """Answers every message with the same refusal."""
+    """Answers every message with the same refusal, whether or not the worker can be told."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, difference: Difference) -> None:
         super().__init__()
-        self._reason = reason
+        self._difference = difference
 
     def __call__(self, message: Message, context: Context) -> Message:
-        return Message(Error(int(Refusal.CODE), self._reason), reply_to=message)
+        socket = context.node_config.get("site-socket")
+        if isinstance(socket, str):
+            tell_of_refusal(Path(socket), Told.about(message.metadata.message_type, self._difference))
+        return Message(Error(int(Refusal.CODE), self._difference.reason), reply_to=message)
 
 
 class InstalledApp(ClientApp):
@@ -71,7 +77,7 @@ class AppOfThisInstallation:
     """Takes the places of Flower's functions that unpack and load the app that came."""
 
     def __init__(self) -> None:
-        self._refusal = "the app that the server sent was not compared with the one installed here"
+        self._difference: Difference | None = Difference.of("not-compared")
 
     def install_from_fab(
         self, fab_file: Path | bytes, install_dir: Path | None = None, skip_prompt: bool = False
@@ -79,17 +85,18 @@ class AppOfThisInstallation:
         """Compare, and unpack nothing."""
         try:
             check_shipped_app(fab_file if isinstance(fab_file, bytes) else fab_file.read_bytes())
-            self._refusal = ""
-        except AppDiffersError as difference:
-            self._refusal = f"the app that the server sent is not the one installed here ({difference})"
-            _log.warning("Refused (%s): %s", Refusal.CODE.name, self._refusal)
+            self._difference = None
+        except AppDiffersError as error:
+            self._difference = error.difference
+            _log.warning("Refused (%s): %s", Refusal.CODE.name, self._difference.reason)
         return Path()
 
     def get_load_client_app_fn(
         self, default_app_ref: str, app_path: str | None, multi_app: bool
     ) -> Callable[[str, str, str], ClientApp]:
         """A loader that knows one app."""
-        return lambda fab_id, fab_version, fab_hash: RefusingApp(self._refusal) if self._refusal else InstalledApp()
+        difference = self._difference
+        return lambda fab_id, fab_version, fab_hash: InstalledApp() if difference is None else RefusingApp(difference)
 
 
 def _installs_nothing(*arguments: object, **named: object) -> NoReturn:

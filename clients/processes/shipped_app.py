@@ -14,19 +14,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from clients.deployment.other_code import APP, PROJECT_FILE, PROJECT_NAME, Difference, What
 from fedmedpeft import __version__
 
-APP = "clients.app:app"
-_NAME = "fedmedpeft"
 _PACKAGES = ("clients", "server")
-_PROJECT = "pyproject.toml"
 _MOST_OF_PROJECT = 1_000_000
 _MOST_FILES = 10_000
-_SHOWN = 100
 
 
 class AppDiffersError(Exception):
     """The app that came is not the one installed here. The message names a file and is safe to send."""
+
+    def __init__(self, what: What, name: object = "") -> None:
+        self.difference = Difference.of(what, name)
+        super().__init__(str(self.difference))
 
 
 def check_shipped_app(content: bytes) -> None:
@@ -42,29 +43,29 @@ def check_shipped_app(content: bytes) -> None:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             _check(archive)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError, KeyError):
-        raise AppDiffersError("it cannot be read") from None
+        raise AppDiffersError("unreadable") from None
 
 
 def _check(archive: zipfile.ZipFile) -> None:
     entries = [entry for entry in archive.infolist() if not entry.is_dir()]
     if len(entries) > _MOST_FILES or len({entry.filename for entry in entries}) < len(entries):
-        raise AppDiffersError("it has too many files, or one of them twice")
+        raise AppDiffersError("too-many-files")
     shipped = {entry.filename: entry for entry in entries}
-    if _PROJECT not in shipped or shipped[_PROJECT].file_size > _MOST_OF_PROJECT:
-        raise AppDiffersError(f"{_PROJECT} is missing or too large")
-    _check_project(archive.read(_PROJECT))
+    if PROJECT_FILE not in shipped or shipped[PROJECT_FILE].file_size > _MOST_OF_PROJECT:
+        raise AppDiffersError("no-project")
+    _check_project(archive.read(PROJECT_FILE))
     installed = _installed_sources()
     python = {name: entry for name, entry in shipped.items() if not _is_inert(name)}
     for name in sorted(set(python) - set(installed)):
-        raise AppDiffersError(f"{_shown(name)} is not installed")
+        raise AppDiffersError("not-installed", name)
     for name, path in sorted(installed.items()):
         if name not in python:
             if name.startswith("clients/"):
-                raise AppDiffersError(f"{name} is missing")
+                raise AppDiffersError("missing", name)
             continue
         # The sizes first: no more is ever decompressed than what is installed.
         if python[name].file_size != path.stat().st_size or archive.read(name) != path.read_bytes():
-            raise AppDiffersError(f"{name} differs")
+            raise AppDiffersError("differs", name)
 
 
 def _check_project(content: bytes) -> None:
@@ -72,13 +73,14 @@ def _check_project(content: bytes) -> None:
     try:
         project = tomllib.loads(content.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError):
-        raise AppDiffersError(f"{_PROJECT} cannot be read") from None
-    if _at(project, "project", "name") != _NAME:
-        raise AppDiffersError(f"its name is {_shown(_at(project, 'project', 'name'))}, not {_NAME}")
-    if _at(project, "project", "version") != __version__:
-        raise AppDiffersError(f"version {_shown(_at(project, 'project', 'version'))}, and here {__version__}")
+        raise AppDiffersError("unreadable-project") from None
+    name, version = _at(project, "project", "name"), _at(project, "project", "version")
+    if name != PROJECT_NAME:
+        raise AppDiffersError("name", name)
+    if version != __version__:
+        raise AppDiffersError("version", version)
     if _at(project, "tool", "flwr", "app", "components", "clientapp") != APP:
-        raise AppDiffersError(f"its ClientApp is not {APP}")
+        raise AppDiffersError("component")
 
 
 def _at(values: Any, *keys: str) -> Any:
@@ -105,9 +107,3 @@ def _installed_sources() -> dict[str, Path]:
                 f"{package}/{path.relative_to(location).as_posix()}": path for path in Path(location).rglob("*.py")
             }
     return found
-
-
-def _shown(value: Any) -> str:
-    """What somebody else wrote, fit for a log and a message."""
-    text = "".join(letter if letter.isprintable() and letter.isascii() else "?" for letter in str(value))
-    return f"'{text[:_SHOWN]}'"

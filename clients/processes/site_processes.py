@@ -6,25 +6,26 @@ this machine could take a message from the SuperNode; started apart, the two sha
 
 from __future__ import annotations
 
-import os
-import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from clients.deployment.longest_request import OVERDUE
 from clients.processes.flower_account import secret_file
 from clients.processes.supernode_log import explain, once_each
-from clients.processes.worker_door import worker_is_up
+from clients.processes.worker_door import supernode_is_up, worker_is_up
 from clients.site_file import SiteFile
 from fedmedpeft.components import ConfigError
 from fedmedpeft.flower_environment import flower_environment
-from fedmedpeft.supervision import Account, Child
-from fedmedpeft.supervision.child import SECRET
+from fedmedpeft.supervision import Account, Child, Ending
+from fedmedpeft.supervision.child import SECRET, plain_ending
 
 MARKER = "FEDMEDPEFT_SITE_STATE"
 """In the environment of all processes of a site: its state directory."""
 WORKER, SUPERNODE, SUPEREXEC = "worker", "supernode", "superexec"
+_WORKER_HUNG, _SUPERNODE_HUNG = 120.0, 60.0
+"""Seconds without an answer. A worker answers while it trains, if late where the machine is busy."""
 _LOOPBACK = "127.0.0.1"
 _KEPT = ("LANG", "LC_ALL", "LC_CTYPE", "TZ", "PYTHONPATH", "LD_LIBRARY_PATH")
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
@@ -54,6 +55,8 @@ def site_processes(
             log=logs / "worker.log",
             farewell=grace,
             ready=partial(worker_is_up, site.socket),
+            hung_after=_WORKER_HUNG,
+            explain=partial(_explain_worker, longest=site.worker.longest_request),
         ),
         Child(
             name=SUPERNODE,
@@ -63,7 +66,8 @@ def site_processes(
             log=logs / "supernode.log",
             account=account,
             secret=site.path(site.server.key) if account else None,
-            ready=partial(_listens, site.worker.runtime_port),
+            ready=partial(supernode_is_up, site.worker.runtime_port),
+            hung_after=_SUPERNODE_HUNG,
             explain=partial(explain, address=site.server.address),
             notice=once_each(),
         ),
@@ -130,7 +134,10 @@ def programs_directory(site: SiteFile) -> Path:
     return site.state_directory / "programs"
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex((_LOOPBACK, port)) == os.EX_OK
+def _explain_worker(code: int, tail: Sequence[str], longest: int) -> Ending:
+    if code == OVERDUE:
+        return Ending(
+            f"ended itself: a request lasted longer than worker.longest-request ({longest} s) and was refused. Does "
+            "the disk with the data answer, does the GPU? If it only needs so long, allow more"
+        )
+    return plain_ending(code, tail)

@@ -15,9 +15,11 @@ from clients.processes.start_command import LOCK, RECORD
 from clients.processes.supernode_log import CONNECTED
 from clients.processes.worker_door import worker_status
 from clients.site_file import SiteFile
+from fedmedpeft.chained_file import said_by_head
 from fedmedpeft.components import ConfigError
 from fedmedpeft.console_table import show_table
-from fedmedpeft.file_lock import locked
+from fedmedpeft.file_lock import is_locked
+from fedmedpeft.supervision.record import endings, read_record
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,11 @@ class SiteStatus:
     Attributes:
         started: whether ``fedmedpeft site start`` runs.
         worker: what the worker says of itself; None where it does not answer.
-        processes: name -> pid, since, restarts, said.
+        processes: name -> pid, since, restarts, said, ended (at, why).
         connected: whether the SuperNode said so last.
         epsilon: spent, by ledger.
         audit_lines: of the audit log.
+        audit_hash: of the last of them, unverified; empty where there is no line.
     """
 
     site: str
@@ -41,6 +44,7 @@ class SiteStatus:
     connected: bool
     epsilon: dict[str, float]
     audit_lines: int
+    audit_hash: str
 
     @property
     def well(self) -> bool:
@@ -51,8 +55,9 @@ def read_status(file: Path) -> SiteStatus:
     """Raises ConfigError where the site's files cannot be read."""
     site = SiteFile.load(file)
     try:
-        started = _is_held(site.state_directory / LOCK)
-        processes = _recorded(site.state_directory / RECORD) if started else {}
+        lines, last = said_by_head(site.audit_log) or (0, "")
+        started = is_locked(site.state_directory / LOCK)
+        processes = read_record(site.state_directory / RECORD) if started else {}
         return SiteStatus(
             site=site.site,
             server=site.server.address,
@@ -61,7 +66,8 @@ def read_status(file: Path) -> SiteStatus:
             processes=processes,
             connected=str(processes.get(SUPERNODE, {}).get("said", "")).startswith(CONNECTED),
             epsilon=_spent(site.folder("ledger")),
-            audit_lines=_lines(site.audit_log),
+            audit_lines=lines,
+            audit_hash=last,
         )
     except PermissionError as error:
         raise ConfigError(
@@ -71,7 +77,17 @@ def read_status(file: Path) -> SiteStatus:
 
 def show_status(status: SiteStatus, *, as_json: bool) -> None:
     if as_json:
-        names = ("site", "server", "started", "worker", "processes", "connected", "epsilon", "audit_lines")
+        names = (
+            "site",
+            "server",
+            "started",
+            "worker",
+            "processes",
+            "connected",
+            "epsilon",
+            "audit_lines",
+            "audit_hash",
+        )
         typer.echo(json.dumps({name.replace("_", "-"): getattr(status, name) for name in names}, indent=2))
         return
     state = "started" if status.started else "not started (`fedmedpeft site start`)"
@@ -81,10 +97,14 @@ def show_status(status: SiteStatus, *, as_json: bool) -> None:
         show_table(title, _COLUMNS, rows, numbers_from=9)
     else:
         typer.echo(title)
+    for sentence in endings(status.processes, time.time()):
+        typer.echo(sentence)
     typer.echo(f"Worker: {_worker_sentence(status.worker)}")
     for name, epsilon in status.epsilon.items():
         typer.echo(f"Privacy spent in {name}: epsilon {epsilon:.3f}")
-    typer.echo(f"Audit log: {status.audit_lines} lines (`fedmedpeft audit-log verify`)")
+    known = f"{status.audit_lines} lines, last hash {status.audit_hash}"
+    known = known if status.audit_hash else "no line yet, or its head file is gone or damaged"
+    typer.echo(f"Audit log: {known} (`fedmedpeft audit-log verify`)")
 
 
 _COLUMNS = ("process", "pid", "up for", "restarts", "last said")
@@ -109,25 +129,6 @@ def _worker_sentence(worker: dict[str, Any] | None) -> str:
     return f"up; last: {worker['outcome']}{reason}{run}, {worker.get('seconds', 0.0):.0f} s"
 
 
-def _is_held(lock: Path) -> bool:
-    """Whether somebody holds the lock; it is not made where it is not there."""
-    if not lock.exists():
-        return False
-    try:
-        with locked(lock, wait=False):
-            return False
-    except BlockingIOError:
-        return True
-
-
-def _recorded(record: Path) -> dict[str, dict[str, Any]]:
-    try:
-        children = json.loads(record.read_text(encoding="utf-8"))["children"]
-        return {str(name): dict(child) for name, child in children.items()}
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
 def _spent(folder: Path) -> dict[str, float]:
     if not folder.is_dir() or not any(folder.iterdir()):
         return {}
@@ -141,7 +142,3 @@ def _spent(folder: Path) -> dict[str, float]:
         except LedgerError:
             spent[f"{path.name} (does not verify)"] = float("nan")
     return spent
-
-
-def _lines(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.is_file() else 0

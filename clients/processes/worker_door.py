@@ -1,7 +1,9 @@
-"""Asking the site's worker how it fares, through its socket."""
+"""Asking a site's processes how they fare: the worker through its socket, Flower's SuperNode through its port."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,18 @@ def worker_is_up(socket: Path) -> bool:
     return _get(socket, "health") is not None
 
 
+def supernode_is_up(port: int) -> bool:
+    """Whether Flower's SuperNode answers on that port of this machine; one that hangs still listens."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == HTTPStatus.OK
+    except (HTTPException, OSError):
+        return False
+    finally:
+        connection.close()
+
+
 def worker_status(socket: Path) -> dict[str, Any] | None:
     """What the worker says of itself; None where none answers."""
     return _get(socket, "status")
@@ -22,7 +36,8 @@ def worker_status(socket: Path) -> dict[str, Any] | None:
 
 def _get(socket: Path, what: str) -> dict[str, Any] | None:
     try:
-        transport = httpx.HTTPTransport(uds=str(socket))
+        # There is no TLS on a socket; making ready for it would take longer than all the rest.
+        transport = httpx.HTTPTransport(uds=str(socket), verify=False)
         with httpx.Client(transport=transport, timeout=_PATIENCE, trust_env=False) as client:
             answer = client.get(f"http://site/v1/{what}")
             content = answer.json() if answer.status_code == httpx.codes.OK else None

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from fedmedpeft.data.errors import DataError
+from fedmedpeft.data.errors import PRIVATE, DataError
 
 MISSING = "An image file is missing."
 UNREADABLE = "An image is truncated or unreadable."
 NOT_FINITE = "An image has NaN or infinite pixels."
 WRONG_KIND = "An image has an unsupported shape or value range."
+PUBLIC_REASONS = frozenset({MISSING, UNREADABLE, NOT_FINITE, WRONG_KIND, PRIVATE})
+"""All that a site tells others of why an image was left out."""
 
 
 def open_image(path: Path) -> Image.Image:

@@ -14,7 +14,7 @@ from fedmedpeft.components import ConfigError, parse_spec
 from fedmedpeft.data.errors import DataError
 from fedmedpeft.data.partition_manifest import PartitionManifest, count_classes
 from fedmedpeft.data.partitioners import PARTITIONERS, Assignment, Partitioner
-from fedmedpeft.data.source import Source
+from fedmedpeft.data.source import ImageTable, Source
 from fedmedpeft.data.splitting import TRAIN, check_fractions, split_rows
 from fedmedpeft.data.units import Units, group_units, straddling
 
@@ -54,20 +54,16 @@ def make_partition(
     _check_sites(partitioner, sites, units)
     rng = np.random.default_rng(seed)
     for _ in range(partitioner.attempts):
-        given = partitioner.assign(source.table, sites, rng)
-        torn = straddling(units, given.site_of)
-        if torn:
-            raise DataError(f"{torn} {units.kind}s are in more than one site. Give all of a {units.kind} to one site.")
+        given = _drawn(partitioner, source.table, sites, units, rng)
         split_of = split_rows(
             source.table, units, given.site_of, val_fraction=val_fraction, test_fraction=test_fraction, rng=rng
         )
         counts = count_classes(source.table, given.site_of, split_of, len(given.sites))
-        if counts[:, TRAIN].sum(axis=1).min() >= min_train_per_site:
+        train = dict(zip(given.sites, counts[:, TRAIN].sum(axis=1).tolist(), strict=True))
+        if min(train.values()) >= min_train_per_site:
             break
     else:
-        train = dict(zip(given.sites, counts[:, TRAIN].sum(axis=1).tolist(), strict=True))
-        short = {site: rows for site, rows in train.items() if rows < min_train_per_site}
-        raise _too_few(f"{spec} gives too few training {source.table.unit}", short, min_train_per_site, partitioner)
+        raise _too_few(f"{spec} gives too few training {source.table.unit}", train, min_train_per_site, partitioner)
     return PartitionManifest(
         source=source.name,
         source_hash=source.table.content_hash(),
@@ -82,6 +78,17 @@ def make_partition(
     )
 
 
+def _drawn(
+    partitioner: Partitioner, table: ImageTable, sites: int, units: Units, rng: np.random.Generator
+) -> Assignment:
+    """One draw. Raises DataError where it tears what belongs together."""
+    given = partitioner.assign(table, sites, rng)
+    torn = straddling(units, given.site_of)
+    if torn:
+        raise DataError(f"{torn} {units.kind}s are in more than one site. Give all of a {units.kind} to one site.")
+    return given
+
+
 def _check_sites(partitioner: Partitioner, sites: int, units: Units) -> None:
     if sites < (0 if partitioner.natural else 1):
         raise ConfigError(f"sites={sites} must be at least 1 (0 only with 'natural', for all of its sites).")
@@ -89,7 +96,7 @@ def _check_sites(partitioner: Partitioner, sites: int, units: Units) -> None:
         raise DataError(f"sites={sites} is more than the {len(units)} {units.kind}s there are. Use fewer sites.")
 
 
-def _too_few(problem: str, short: Mapping[str, int], minimum: int, partitioner: Partitioner) -> DataError:
+def _too_few(problem: str, train: Mapping[str, int], minimum: int, partitioner: Partitioner) -> DataError:
     tried = f" in {partitioner.attempts} draws" if partitioner.attempts > 1 else ""
-    sites = ", ".join(f"{site} has {rows}" for site, rows in short.items())
+    sites = ", ".join(f"{site} has {rows}" for site, rows in train.items() if rows < minimum)
     return DataError(f"{problem}{tried}: {sites}; min_train_per_site={minimum}. {partitioner.remedy}")

@@ -35,6 +35,9 @@ ANSWERS, JOIN, VISIT, REFERENCE = "query.answers", "query.join", "train.visit", 
 
 _FIELDS, _STATE, _SCORES, _COUNTS = "fields", "state", "scores.", "counts."
 _NUMPY = "numpy.ndarray"
+_MOST_BESIDE = 20_000_000
+"""Bytes of a message that are not its arrays': names, counts, answers that sites agree on. A record of no content is
+ten bytes on the wire and forty times as many in memory, so that a message of nothing else would take all there is."""
 
 AnyMessage = (
     AnswersRequest
@@ -59,10 +62,19 @@ def pack(content: RecordDict) -> bytes:
 def unpack(packed: bytes) -> RecordDict:
     """What :func:`pack` made. Raises ContractError for bytes that it could not have made."""
     try:
-        return recorddict_from_proto(ProtoRecordDict.FromString(packed))
+        content = ProtoRecordDict.FromString(packed)
+        if len(packed) - _array_bytes(content) > _MOST_BESIDE:
+            raise ContractError(f"a message with more than {_MOST_BESIDE:,} bytes beside its arrays")
+        return recorddict_from_proto(content)
+    except ContractError:
+        raise
     except Exception as error:
         # Whoever sends these bytes may choose them: there are many ways of failing to read protobuf and records.
         raise ContractError(f"the message cannot be read ({type(error).__name__})") from None
+
+
+def _array_bytes(content: ProtoRecordDict) -> int:
+    return sum(len(entry.value.data) for item in content.items for entry in item.array_record.items)
 
 
 def seal(content: RecordDict) -> str:
@@ -87,9 +99,14 @@ def state_of(arrays: ArrayRecord, manifest_hash: str) -> EncodedState:
         if array.stype != _NUMPY:
             raise ContractError(f"part '{part}' is encoded as '{array.stype}', expected '{_NUMPY}'")
         try:
-            vectors[part] = array.numpy()
-        except (ValueError, TypeError, EOFError, OSError):
+            vector = array.numpy()
+        except Exception:
+            # Its header is read as an expression of Python's, which fails in as many ways as there are.
             raise ContractError(f"part '{part}' cannot be decoded") from None
+        # numpy reads an archive of arrays too, and opens it as something that is none.
+        if not isinstance(vector, np.ndarray):
+            raise ContractError(f"part '{part}' is no array")
+        vectors[part] = vector
     return EncodedState(manifest_hash, vectors)
 
 

@@ -207,9 +207,12 @@ class ReferenceReply:
     ``local-only``: ``test`` (this site's own split), and ``union`` where the site can see all test splits (simulation)
     and scores on both compare.
     ``pooled``: ``test/<site>`` for every site, and ``union``.
+
+    ``withheld``: ``test`` where the site's policy keeps its scores back, which are then not in ``scores``; else empty.
     """
 
     site: str
     kind: Reference
     scores: dict[str, Scores]
     seconds: float
+    withheld: str = ""

@@ -15,6 +15,14 @@ from fedmedpeft.supervision.log_pump import LogPump
 
 SECRET = "{secret}"
 """In a command: the place of a file that the process can read once and open never again."""
+AFTER_HANG = "FEDMEDPEFT_AFTER_HANG"
+"""In the environment of a process that was started in place of one that had stopped answering."""
+CANNOT_END = (
+    "it cannot be ended, as it waits inside the operating system for a disk (a network mount?) or a device (a GPU?) "
+    "that does not answer. Mend that, or restart this machine"
+)
+INSISTENCE = 10.0
+"""Seconds within which a process that was killed is gone, unless it waits inside the operating system."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +68,11 @@ class Child:
         secret: file whose content goes through a pipe to where :data:`SECRET` stands: the process itself, and what it
             starts, need not be able to open the file.
         farewell: seconds between the request to end and the end.
-        ready: whether it does its work; what comes after it waits for that.
-        when_ready: called once for each start, then.
+        ready: whether it does its work; what comes after it waits for that. Asked from a thread, where it may take
+            its time.
+        hung_after: seconds without a yes of ``ready``, once there was one, after which it is killed and started again;
+            None: never.
+        when_ready: called once for each start, then, in a thread of its own.
         explain: exit code and last lines of the log -> what happened.
         notice: a line of its log -> what a person should know of it, or None.
     """
@@ -75,6 +86,7 @@ class Child:
     secret: Path | None = None
     farewell: float = 10.0
     ready: Callable[[], bool] = lambda: True
+    hung_after: float | None = None
     when_ready: Callable[[], None] = lambda: None
     explain: Callable[[int, Sequence[str]], Ending] = plain_ending
     notice: Callable[[str], str | None] = _nothing
@@ -83,11 +95,14 @@ class Child:
 class Running:
     """A child that was started; the leader of a process group that ends with it.
 
+    Args:
+        after_hang: whether the one before it had stopped answering; see :data:`AFTER_HANG`.
+
     Raises:
         OSError: its program, directory or secret is not there or must not be used.
     """
 
-    def __init__(self, child: Child, say: Callable[[str], None]) -> None:
+    def __init__(self, child: Child, say: Callable[[str], None], *, after_hang: bool = False) -> None:
         self.child = child
         self.since = time.time()
         self._began = time.monotonic()
@@ -96,7 +111,7 @@ class Running:
             self._process = subprocess.Popen(
                 command,
                 cwd=child.directory,
-                env=dict(child.environment),
+                env={**child.environment, **({AFTER_HANG: "1"} if after_hang else {})},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -123,19 +138,27 @@ class Running:
 
     def ending(self) -> Ending:
         """Why it ended; call after :meth:`ended`. What it had started ends, too."""
-        self._signal(signal.SIGKILL)
+        self.kill()
         code = self._process.wait()
         return self.child.explain(code, self._pump.finish())
 
-    def stop(self, patience: Callable[[], float]) -> None:
-        """Ask it to end, wait as many seconds as ``patience`` says meanwhile, then insist."""
+    def kill(self) -> None:
+        """End it, and what it has started, without asking. It may outlive that; see :data:`CANNOT_END`."""
+        self._signal(signal.SIGKILL)
+
+    def stop(self, patience: Callable[[], float]) -> bool:
+        """Ask it to end, wait as many seconds as ``patience`` says meanwhile, then insist. Whether it has ended."""
         self._signal(signal.SIGTERM)
         asked = time.monotonic()
         while self.ended() is None and time.monotonic() - asked < patience():
             time.sleep(0.05)
-        self._signal(signal.SIGKILL)
-        self._process.wait()
+        self.kill()
+        try:
+            self._process.wait(INSISTENCE)
+        except subprocess.TimeoutExpired:
+            return False
         self._pump.finish()
+        return True
 
     def _signal(self, sign: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

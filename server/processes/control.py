@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import ssl
-import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,16 +16,17 @@ from typing import Any
 import httpx
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
-from flwr.proto.control_pb2 import ListNodesRequest
+from flwr.proto.control_pb2 import ListNodesRequest, RegisterNodeRequest, UnregisterNodeRequest
 from flwr.supercore.control import ControlHttpClient
+from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 
 from fedmedpeft.components import ConfigError
 from fedmedpeft.flower_environment import flower_environment
 from server.processes.kit import ServerKit
 
-_PATIENCE = 60.0
-_TAKEN = "already in use"
+_PATIENCE = 30.0
+_LONGEST_REASON = 300
 
 
 class ServerError(RuntimeError):
@@ -49,17 +50,74 @@ class Site:
     public_key: str
 
 
-def is_healthy(kit: ServerKit) -> bool:
-    """Whether the server answers, with the kit's certificate. No proxy is asked."""
+def is_healthy(kit: ServerKit, patience: float = 2.0) -> bool:
+    """Whether the server answers, with the kit's certificate, within ``patience`` seconds. No proxy is asked."""
+    try:
+        require_server(kit, patience)
+    except ServerError:
+        return False
+    return True
+
+
+def require_server(kit: ServerKit, patience: float = 10.0) -> None:
+    """Raises ServerError where no server answers at the kit's address, or not with a certificate of its authority."""
+    start = f"`fedmedpeft server start --kit {kit.directory}`"
     try:
         context = ssl.create_default_context(cafile=str(kit.directory / "ca.crt"))
         direct = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
         )
-        with direct.open(f"https://{kit.address}/health", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+        direct.open(f"https://{kit.address}/health", timeout=patience).close()
+    except urllib.error.HTTPError as error:
+        raise ServerError(
+            f"What answers at {kit.address} is not this kit's server (HTTP {error.code}). Which other program has that "
+            "port? Name another one in server.yaml."
+        ) from None
+    except OSError as error:
+        why = getattr(error, "reason", error)
+        if isinstance(why, ssl.SSLCertVerificationError):
+            raise ServerError(
+                f"The server at {kit.address} shows a certificate that this kit's ca.crt does not vouch for "
+                f"({why.verify_message}). Nothing was sent. Is it the server of another kit? If server.crt was "
+                f"renewed: stop {start} and start it again."
+            ) from None
+        if isinstance(why, ssl.SSLError):
+            raise ServerError(
+                f"What answers at {kit.address} speaks no TLS ({why.reason or why}). Which other program has that "
+                "port? Name another one in server.yaml."
+            ) from None
+        raise ServerError(f"The server at {kit.address} does not answer ({why}). Is {start} running?") from None
+
+
+class _Direct(ControlHttpClient):
+    """Asks no proxy that the environment names, as the server is on this machine."""
+
+    def __init__(self, base_url: str, *, verify: ssl.SSLContext, **options: Any) -> None:
+        super().__init__(base_url, verify=verify, **options)
+        self._client.close()
+        self._client = httpx.Client(verify=verify, timeout=_PATIENCE, trust_env=False)
+
+
+@contextmanager
+def _controls(kit: ServerKit) -> Iterator[ControlHttpClient]:
+    """What ``flwr`` commands speak through. Raises ServerError where the server goes away meanwhile."""
+    client = _Direct.from_server_address(
+        server_address=kit.address,
+        insecure=False,
+        root_certificates=(kit.directory / "ca.crt").read_bytes(),
+        interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr")],
+    )
+    try:
+        yield client
+    except httpx.HTTPStatusError as error:
+        raise ServerError(f"The server at {kit.address} refuses: {_refusal(error)[1]}") from None
+    except httpx.HTTPError as error:
+        raise ServerError(
+            f"The server at {kit.address} does not answer ({type(error).__name__}). Is `fedmedpeft server start` "
+            "running?"
+        ) from None
+    finally:
+        client.close()
 
 
 def list_sites(kit: ServerKit) -> list[Site]:
@@ -68,21 +126,8 @@ def list_sites(kit: ServerKit) -> list[Site]:
     Raises:
         ServerError: it does not answer.
     """
-    client = ControlHttpClient.from_server_address(
-        server_address=kit.address,
-        insecure=False,
-        root_certificates=(kit.directory / "ca.crt").read_bytes(),
-        interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr")],
-    )
-    try:
-        nodes = client.ListNodes(ListNodesRequest()).nodes_info
-    except httpx.HTTPError as error:
-        raise ServerError(
-            f"The server at {kit.address} does not answer ({type(error).__name__}). Is `fedmedpeft server start` "
-            "running?"
-        ) from None
-    finally:
-        client.close()
+    with _controls(kit) as controls:
+        nodes = controls.ListNodes(ListNodesRequest()).nodes_info
     sites = [
         Site(node.name or str(node.node_id), node.node_id, node.status, _since(node), node.public_key.decode())
         for node in nodes
@@ -100,18 +145,44 @@ def register_sites(kit: ServerKit, say: Callable[[str], None]) -> None:
         ConfigError: ``revoked.json`` cannot be read.
     """
     known = {_canonical(site.public_key): site for site in list_sites(kit)}
-    for key in _revoked_keys(kit):
-        site = known.get(key)
-        if site is not None and site.status != "unregistered":
-            ok, why = _flwr(kit, "supernode", "unregister", str(site.node))
-            say(f"site '{site.name}': {'its revoked key was removed' if ok else f'its key was not removed: {why}'}")
-    for name, path in kit.public_keys().items():
-        if _canonical(path.read_text(encoding="utf-8")) in known:
-            continue
-        ok, why = _flwr(kit, "supernode", "register", str(path), "--name", name)
-        if not ok and _TAKEN in why:
+    with _controls(kit) as controls:
+        for key in _revoked_keys(kit):
+            site = known.get(key)
+            if site is not None and site.status != "unregistered":
+                say(f"site '{site.name}': {_unregister(controls, site)}")
+        for name, path in kit.public_keys().items():
+            key = _canonical(path.read_text(encoding="utf-8"))
+            if key not in known:
+                say(f"site '{name}': {_register(controls, name, key)}")
+
+
+def _unregister(controls: ControlHttpClient, site: Site) -> str:
+    """What became of it. Raises httpx.HTTPError where the server does not answer."""
+    try:
+        controls.UnregisterNode(UnregisterNodeRequest(node_id=site.node))
+    except httpx.HTTPStatusError as error:
+        return f"its key was not removed: {_refusal(error)[1]}"
+    return "its revoked key was removed"
+
+
+def _register(controls: ControlHttpClient, name: str, key: str) -> str:
+    """What became of it. Raises httpx.HTTPError where the server does not answer."""
+    try:
+        # A SuperNode shows its key with a line feed at the end, and the two must be equal byte for byte.
+        controls.RegisterNode(RegisterNodeRequest(public_key=f"{key}\n".encode(), name=name))
+    except httpx.HTTPStatusError as error:
+        code, why = _refusal(error)
+        if code == ApiErrorCode.PUBLIC_KEY_ALREADY_IN_USE:
             why = "this key was registered before and removed; Flower never takes it again. The site needs a new one"
-        say(f"site '{name}': {'registered' if ok else f'not registered: {why}'}")
+        return f"not registered: {why}"
+    return "registered"
+
+
+def _refusal(error: httpx.HTTPStatusError) -> tuple[int, str]:
+    """Flower's number and words for why it refuses; -1 and what there is where it gives none."""
+    told = FlowerError.from_json(error.response.text)
+    code, words = (-1, f"HTTP {error.response.status_code}") if told is None else (told.code, f"{told.message}")
+    return code, " ".join(words.split())[:_LONGEST_REASON]
 
 
 def operator_environment(kit: ServerKit) -> dict[str, str]:
@@ -123,23 +194,6 @@ def operator_environment(kit: ServerKit) -> dict[str, str]:
 def as_record(site: Site) -> dict[str, Any]:
     """For ``--json``."""
     return {key: value for key, value in asdict(site).items() if key != "public_key"} | {"node": str(site.node)}
-
-
-def _flwr(kit: ServerKit, *arguments: str) -> tuple[bool, str]:
-    """Whether a ``flwr`` command succeeded (its exit code does not say), else why not."""
-    done = subprocess.run(
-        ["flwr", *arguments, "--format", "json"],
-        env=operator_environment(kit),
-        capture_output=True,
-        text=True,
-        timeout=_PATIENCE,
-        check=False,
-    )
-    try:
-        answer = json.loads(done.stdout[done.stdout.index("{") :])
-        return bool(answer["success"]), " ".join(str(answer.get("error-message", "")).split())
-    except (ValueError, KeyError, TypeError):
-        return False, " ".join((done.stdout + done.stderr).split())[-300:]
 
 
 def _revoked_keys(kit: ServerKit) -> list[str]:

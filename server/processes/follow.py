@@ -14,6 +14,7 @@ from server.processes.stream import PlainStream, run_id
 
 _COMPLETED, _FINISHED = "finished:completed", "finished:"
 _PAUSE = 2.0
+UNKNOWN = "Flower does not say how the run ended"
 _DIRECTORY = re.compile(r"Run directory: (/.+)$")
 
 
@@ -105,7 +106,7 @@ class Follower:
             if run is not None:
                 deadline = time.monotonic() + patience
             elif time.monotonic() >= deadline:
-                return False, "Flower does not say how the run ended"
+                return False, UNKNOWN
             time.sleep(_PAUSE)
 
     def _run(self) -> dict[str, Any] | None:
@@ -118,7 +119,16 @@ class Follower:
 
     def _flwr(self, *arguments: str) -> str:
         command = ["flwr", *arguments]
-        done = subprocess.run(
-            command, cwd=self.directory, env=self.environment, capture_output=True, text=True, timeout=60, check=False
-        )
+        try:
+            done = subprocess.run(
+                command,
+                cwd=self.directory,
+                env=self.environment,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return ""
         return done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -23,7 +24,10 @@ from server.processes.kit import ServerKit
 MARKER = "FEDMEDPEFT_SERVER_STATE"
 """In the environment of all processes of a server: its state directory."""
 SUPERLINK, SUPEREXEC = "superlink", "superexec"
+RECORD = "processes.json"
 _SHOWN = 12
+_HUNG, _SLOW = 60.0, 10.0
+"""Seconds without an answer after which a SuperLink hangs (a run outlives no longer pause), and that one may take."""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -48,7 +52,7 @@ def start_server(kit: ServerKit, environ: Mapping[str, str], *, once: bool) -> i
                     "WARNING: who reaches this port controls every run (Flower's control routes know no accounts). Let "
                     "it listen on 127.0.0.1, with the kit's nginx in front."
                 )
-            return Supervisor(server_processes(kit, environ), _say, kit.state / "processes.json", once=once).run()
+            return Supervisor(server_processes(kit, environ), _say, kit.state / RECORD, once=once).run()
     except BlockingIOError:
         raise ConfigError(
             f"The server of '{kit.directory}' is started already. `fedmedpeft server status --kit {kit.directory}` "
@@ -68,8 +72,9 @@ def server_processes(kit: ServerKit, environ: Mapping[str, str]) -> list[Child]:
             environment=environment,
             directory=kit.state,
             log=logs / "superlink.log",
-            ready=partial(is_healthy, kit),
-            when_ready=partial(_register, kit),
+            ready=partial(is_healthy, kit, _SLOW),
+            hung_after=_HUNG,
+            when_ready=partial(_register, kit, threading.Lock()),
             explain=explain,
         ),
         Child(SUPEREXEC, superexec, environment, kit.state, logs / "superexec.log", explain=explain),
@@ -126,9 +131,11 @@ def explain(code: int, tail: Sequence[str]) -> Ending:
     return plain_ending(code, [line for line in tail[-_SHOWN:] if "ERROR" in line or "Error" in line] or tail[-1:])
 
 
-def _register(kit: ServerKit) -> None:
+def _register(kit: ServerKit, one: threading.Lock) -> None:
+    """Once at a time: a SuperLink that is started again may be up before this is done for the one before."""
     try:
-        register_sites(kit, _say)
+        with one:
+            register_sites(kit, _say)
     except (ServerError, ConfigError) as error:
         _say(f"Sites were not registered: {error} Try `fedmedpeft server register --kit {kit.directory}`.")
 

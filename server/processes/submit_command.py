@@ -18,14 +18,18 @@ from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 from fedmedpeft.run_file import read_run_file
 from server.app_directory import make_app_directory
-from server.processes.control import ServerError, operator_environment
-from server.processes.follow import Follower
+from server.processes.control import ServerError, operator_environment, require_server
+from server.processes.follow import UNKNOWN, Follower
 from server.processes.kit import ServerKit
 from server.run_state import RESUME_FILE
 
 _PATIENCE = 120.0
 _RESTART = 30.0
 """Seconds in which a SuperLink that was lost may be up again and its runs go on."""
+_LOST = (
+    f"The server went away and did not come back within {_RESTART:g} s, so how the run ended is not known. "
+    "`fedmedpeft server status` tells it once the server is up again."
+)
 
 
 def read_run(path: Path, kit: ServerKit, resume: str) -> RunConfig:
@@ -48,8 +52,9 @@ def submit(kit: ServerKit, config: RunConfig, say: Callable[[str], None], *, fol
         The run's id at Flower.
 
     Raises:
-        ServerError: the server does not take it, or with ``follow`` the run did not complete.
+        ServerError: the server cannot be reached or does not take it, or with ``follow`` the run did not complete.
     """
+    require_server(kit)
     environment = operator_environment(kit)
     with tempfile.TemporaryDirectory(prefix="fedmedpeft-submit-") as folder:
         make_app_directory(Path(folder) / "app")
@@ -65,7 +70,7 @@ def submit(kit: ServerKit, config: RunConfig, say: Callable[[str], None], *, fol
         follower.follow()
         completed, details = follower.status(_RESTART)
     if not completed:
-        why = " ".join(details.split()) or "The run did not complete."
+        why = _LOST if details == UNKNOWN else " ".join(details.split()) or "The run did not complete."
         raise ServerError(f"{why} (log: {log}){_how_to_go_on(follower.run_directory)}")
     return follower.run_id or ""
 
@@ -89,7 +94,8 @@ def list_runs(kit: ServerKit) -> list[dict[str, Any]]:
 
 
 def stop_run(kit: ServerKit, run: str) -> None:
-    """Raises ServerError where there is no such run, or it has ended."""
+    """Raises ServerError where the server cannot be reached, there is no such run, or it has ended."""
+    require_server(kit)
     _ask(["flwr", "stop", run, "--format", "json"], operator_environment(kit))
 
 

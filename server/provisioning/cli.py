@@ -70,8 +70,8 @@ def new(
     from server.provisioning.federation_file import FederationFile
     from server.provisioning.kits import new_kits
 
-    register = new_kits(FederationFile.load(federation), federation.absolute().parent, out)
-    typer.echo(f"Made {out}: authority/ (keep it offline), server/, and sites/ with {len(register.sites)} kits.")
+    new_kits(FederationFile.load(federation), federation.absolute().parent, out)
+    typer.echo(f"Made {out}: authority/ (keep it offline), server/, and sites/ with a kit for each hospital.")
     typer.echo("Hand each kit over by a way that keeps it secret, and compare these by telephone:\n")
     show_kits(out)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from fedmedpeft.components import ConfigError, Options, explain, shaped
+from fedmedpeft.components import shaped
+from fedmedpeft.section import Section
 from fedmedpeft.site_names import RULE, is_site_name
-from fedmedpeft.strict_yaml import read_yaml, refuse_unknown
+from fedmedpeft.written_file import WrittenFile
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """Always in the server's certificate: its own commands reach it there."""
@@ -22,7 +22,7 @@ _DNS_NAME = re.compile(
 _EXAMPLE = "fl.example.org:443"
 
 
-class ServerEntry(Options):
+class ServerEntry(Section):
     """The server, as hospitals see it and as it is on its own machine."""
 
     address: str = Field(description="host:port that hospitals dial")
@@ -74,7 +74,7 @@ class ServerEntry(Options):
         return tuple(dict.fromkeys((self.host, *self.hosts, *LOOPBACK)))
 
 
-class Validity(Options):
+class Validity(Section):
     """How long certificates hold, in days."""
 
     server: int = Field(365, ge=1, le=825)
@@ -87,7 +87,7 @@ class Validity(Options):
         return self
 
 
-class SiteEntry(Options):
+class SiteEntry(Section):
     """One hospital."""
 
     name: str
@@ -101,8 +101,10 @@ class SiteEntry(Options):
         return name
 
 
-class FederationFile(Options):
+class FederationFile(WrittenFile):
     """A checked ``federation.yaml``."""
+
+    kind: ClassVar[str] = "Federation file"
 
     name: Annotated[str, shaped(r"[A-Za-z][A-Za-z0-9-]{0,31}", "1 to 32 letters, digits and dashes, a letter first")]
     server: ServerEntry
@@ -111,20 +113,6 @@ class FederationFile(Options):
         str, shaped(r"/[A-Za-z0-9_./-]*[A-Za-z0-9_-]", "an absolute path of letters, digits and any of . _ / -")
     ] = Field("/opt/fedmedpeft", description="where kits are put on their machines: systemd and nginx need whole paths")
     sites: list[SiteEntry] = Field(min_length=1)
-
-    @classmethod
-    def load(cls, path: Path) -> Self:
-        """Read ``path``.
-
-        Raises:
-            ConfigError: it cannot be read, is no YAML, has an unknown key, or a value that cannot be.
-        """
-        content = read_yaml(path, "Federation file")
-        _refuse_unknown(content, f"Federation file '{path}'")
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            raise ConfigError(f"Federation file '{path}': {explain(error)}.") from None
 
     @field_validator("sites")
     @classmethod
@@ -144,12 +132,3 @@ def _is_host(text: str) -> bool:
         # What looks like an IPv4 address but is none must not pass as a DNS name.
         return _DNS_NAME.fullmatch(text) is not None and not text.rpartition(".")[2].isdecimal()
     return True
-
-
-def _refuse_unknown(content: dict[str, Any], name: str) -> None:
-    refuse_unknown(content, FederationFile, name)
-    refuse_unknown(content.get("server"), ServerEntry, name, "server")
-    refuse_unknown(content.get("validity"), Validity, name, "validity")
-    sites = content.get("sites")
-    for number, site in enumerate(sites if isinstance(sites, list) else ()):
-        refuse_unknown(site, SiteEntry, name, f"sites.{number}")

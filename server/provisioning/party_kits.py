@@ -42,12 +42,12 @@ def server_kit(
         "server.yaml": render("server/server.yaml", **values),
         "start.sh": render("server/start.sh", **values),
         "systemd/fedmedpeft-server.service": render("server/fedmedpeft-server.service", **values),
-        "container/Containerfile": render("server/Containerfile", **values),
         "README.md": render("server/README.md", **values),
     }
     if register.server.proxy:
         kit["nginx/fedmedpeft.conf"] = render("server/nginx.conf", **values)
-    return kit | {public_key_file(site.name): public_key_content(site) for site in register.sites}
+    public_keys = {public_key_file(site.name): public_key_content(site) for site in register.sites}
+    return kit | _container_files("server", values) | public_keys
 
 
 def site_kit(
@@ -60,9 +60,8 @@ def site_kit(
         "site.yaml": render("site/site.yaml", **values),
         "start.sh": render("site/start.sh", **values),
         "systemd/fedmedpeft-site.service": render("site/fedmedpeft-site.service", **values),
-        "container/Containerfile": render("site/Containerfile", **values),
     }
-    return kit | site_key_files(register, authority_certificate, site, key)
+    return kit | _container_files("site", values) | site_key_files(register, authority_certificate, site, key)
 
 
 def site_key_files(
@@ -86,6 +85,12 @@ def public_key_content(site: SiteRecord) -> bytes:
 def revoked_file(revoked: Iterable[RevokedKey]) -> bytes:
     """The keys that the server has to unregister, as JSON."""
     return (json.dumps([key.model_dump() for key in revoked], indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _container_files(role: str, values: dict[str, object]) -> dict[str, bytes]:
+    """How to build and start a container; ``role`` is what the kit's directory is called once installed."""
+    names = ("Containerfile", "run.sh")
+    return {f"container/{name}": render(f"container/{name}", role=role, **values) for name in names}
 
 
 def _values(register: Register, authority_certificate: bytes) -> dict[str, object]:

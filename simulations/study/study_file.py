@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from fedmedpeft.components import ComponentSpec, ConfigError, Value, explain, parse_composition, parse_spec, suggest
+from fedmedpeft.components import ComponentSpec, Value, parse_composition, parse_spec, suggest
 from fedmedpeft.config import RunConfig
-from fedmedpeft.strict_yaml import read_yaml, refuse_unknown
+from fedmedpeft.written_file import WrittenFile
 
 _PLAIN = re.compile(r"[A-Za-z0-9][\w.-]*")
 _SET_BY_THE_STUDY = {
@@ -63,17 +62,13 @@ _Scale = Annotated[float, Field(gt=0)]
 _Settings = dict[str, Value]
 
 
-class Study(BaseModel):
-    """One comparison. Every method is run with every seed on every partition."""
+class Study(WrittenFile):
+    """One comparison. Every method is run with every seed on every partition.
 
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        allow_inf_nan=False,
-        populate_by_name=True,
-        alias_generator=lambda name: name.replace("_", "-"),
-    )
+    Methods and partitions are checked further when it is planned.
+    """
+
+    kind: ClassVar[str] = "Study"
 
     name: Annotated[str, AfterValidator(_plain_name)] = Field(description="of the study, and of its directory")
     methods: Annotated[list[str], Field(min_length=1), _once(same_method)] = Field(
@@ -111,21 +106,15 @@ class Study(BaseModel):
         """What the file says about the runs of ``method``, dashed keys."""
         return self.run | self.overrides.get(method, {})
 
-
-def read_study(path: Path) -> Study:
-    """Read and check a study; methods and partitions are checked further when it is planned.
-
-    Raises:
-        ConfigError: with the key, the value and what was expected.
-    """
-    content = read_yaml(path, "Study")
-    refuse_unknown(content, Study, f"Study '{path}'")
-    try:
-        return Study.model_validate(content)
-    except ValidationError as error:
-        raise ConfigError(f"'{path}': {_ended(explain(error))}{_hint(content)}") from None
-    except ConfigError as error:
-        raise ConfigError(f"'{path}': {error}{_hint(content)}") from None
+    @classmethod
+    def hint(cls, content: Mapping[str, Any]) -> str:
+        """A comma inside a [list] ends the entry, which is easily overlooked in ``lora(rank=4, alpha=8)``."""
+        for key in ("methods", "partitions"):
+            entries = content.get(key)
+            texts = [entry for entry in entries if isinstance(entry, str)] if isinstance(entries, list) else []
+            if any(text.count("(") != text.count(")") for text in texts):
+                return f" {key}: in a [list] quote what has a comma, or write one entry per line."
+        return ""
 
 
 def _check_keys(where: str, settings: _Settings, refused: Sequence[str]) -> None:
@@ -139,17 +128,3 @@ def _check_keys(where: str, settings: _Settings, refused: Sequence[str]) -> None
             raise ValueError(f"{where}: unknown key '{key}'.{suggest(key, known)} `fedmedpeft config` lists all keys")
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"{where}: {key}={value} is not finite")
-
-
-def _ended(text: str) -> str:
-    return text if text.endswith((".", "?")) else f"{text}."
-
-
-def _hint(content: dict[str, Any]) -> str:
-    """A comma inside a [list] ends the entry, which is easily overlooked in ``lora(rank=4, alpha=8)``."""
-    for key in ("methods", "partitions"):
-        entries = content.get(key)
-        texts = [entry for entry in entries if isinstance(entry, str)] if isinstance(entries, list) else []
-        if any(text.count("(") != text.count(")") for text in texts):
-            return f" {key}: in a [list] quote what has a comma, or write one entry per line."
-    return ""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from fedmedpeft.config import RunConfig
 from fedmedpeft.methods import stays_at_sites
-from server.model_card import SYNTHETIC_WARNING
+from server.data_words import SYNTHETIC_WARNING
 from simulations.study.method_summary import MethodSummary, PartitionSummary, ReferenceSummary
 from simulations.study.plan import Plan
 from simulations.study.results import RunRow

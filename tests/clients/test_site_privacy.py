@@ -16,6 +16,7 @@ from fedmedpeft.exchange import (
     ReferenceRequest,
     Refusal,
     SiteError,
+    VisitRequest,
 )
 from fedmedpeft.privacy.domain import Verdict
 from tests.clients.private_visits import federation_of, ledger_of, visit
@@ -161,3 +162,20 @@ def test_how_far_training_diverged_is_not_told_where_the_site_noises_its_update(
     assert refused.value.reason == "training diverged; lower learning-rate"
     with pytest.raises(SiteError, match=r"diverged \(norm \d"):
         visit(federation_of(config, **changes).worker(0))
+
+
+@pytest.mark.parametrize("noise_at", ["site", "server"])
+def test_a_site_that_noises_its_update_scores_nothing_that_it_trained_without(config: RunConfig, noise_at: str) -> None:
+    """Its copy of its own and a reference are trained on the same images, without any noise."""
+    level = {"client_privacy": f"fixed(clip=1, noise=1, noise_at={noise_at}, clip_at=site)", "weighting": "uniform"}
+    worker = federation_of(config, **level).worker(0)
+    start = worker.initial.only(worker.contract.manifest).encode()
+    last = VisitRequest("run", config.rounds + 1, True, worker.learner.backbone.fingerprint, 0.0, start)
+    own = [] if noise_at == "site" else ["own-test", "own-val"]
+    assert sorted(worker.visit(last).before) == [*own, "test", "val"]
+    if noise_at == "server":
+        assert "test" in worker.reference(ReferenceRequest("local-only")).scores
+        return
+    with pytest.raises(SiteError) as refused:
+        worker.reference(ReferenceRequest("local-only"))
+    assert refused.value.code is Refusal.PRIVACY

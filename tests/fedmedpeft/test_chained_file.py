@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from fedmedpeft.chain import Chain, Line
 from fedmedpeft.chain_book import Book, ChainedFileError
-from fedmedpeft.chained_file import ChainedFile
+from fedmedpeft.chained_file import ChainedFile, said_by_head
 
 
 class _Note(Line):
@@ -221,3 +221,12 @@ def test_whether_somebody_else_wrote_is_seen_without_reading_the_lines(file: Cha
     assert file.unchanged(chain)
     _append(file, "1")
     assert not file.unchanged(chain)
+
+
+def test_what_the_head_file_says_for_a_person_to_write_down(file: ChainedFile[_Note]) -> None:
+    assert said_by_head(file.path) is None
+    for words in ("0", "1"):
+        _append(file, words)
+    assert said_by_head(file.path) == (2, file.read().hashes[-1])
+    file.head.write_text("[" * 100_000)
+    assert said_by_head(file.path) is None

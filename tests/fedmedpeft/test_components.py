@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,6 +54,28 @@ def test_composition_is_sorted_and_free_of_doubles() -> None:
         parse_composition("lora+lora(rank=4)")
     with pytest.raises(ConfigError):
         parse_composition(" ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" + " " * 60_000 + "!",
+        " " * 60_000 + "!",
+        "a(" + " " * 60_000,
+        "+".join(f"a{n:x}" for n in range(12_000)) + "+",
+    ],
+)
+def test_a_long_text_takes_no_square_of_its_length(text: str) -> None:
+    """A server writes these for a site to read."""
+    began = time.process_time()
+    with pytest.raises(ConfigError):
+        parse_composition(text)
+    assert time.process_time() - began < 1
+
+
+def test_blanks_around_a_component_say_nothing() -> None:
+    assert str(parse_spec("  lora \n ( rank = 8 )  ")) == "lora(rank=8)"
+    assert str(parse_spec("lora ")) == "lora"
 
 
 def test_a_plus_inside_quotes_is_not_a_composition() -> None:

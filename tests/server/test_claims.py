@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from fedmedpeft.config import RunConfig
+from fedmedpeft.data.decode import MISSING
+from fedmedpeft.data.errors import PRIVATE
 from fedmedpeft.exchange import ContractError
-from server.claims import MOST_SAMPLES, check_samples, out_of_proportion
+from server.claims import MOST_SAMPLES, check_samples, check_skipped, out_of_proportion
 from server.courier import Courier
 from server.errors import FederationError
 from server.introductions import Joined, join
@@ -30,6 +32,12 @@ def join_all(config: RunConfig, sites: dict[int, script.ScriptedSite]) -> Joined
 def test_counts_that_no_site_can_have(samples: dict[str, int]) -> None:
     with pytest.raises(ContractError, match="expected 0 to 1,000,000,000"):
         check_samples(samples)
+
+
+def test_reasons_that_no_site_gives() -> None:
+    check_skipped({MISSING: 3, PRIVATE: 1})
+    with pytest.raises(ContractError, match="none of the known ones"):
+        check_skipped({MISSING: 3, "=HYPERLINK(1)": 1})
 
 
 def test_no_training_data_is_no_site_and_no_scores_are() -> None:

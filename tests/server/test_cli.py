@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import json
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
 from typer.testing import CliRunner
 
 from fedmedpeft.cli import app
 from fedmedpeft.file_lock import locked
+from server.errors import FederationError
 from server.federation import run_federation
 from simulations.local_grid import LocalGrid
 from tests.server import scripted_sites as script
@@ -40,7 +43,7 @@ def test_list_has_a_line_per_run_oldest_first(runs_dir: Path) -> None:
     assert [line.split()[0] for line in lines[2:4]] == ["run", "cut-off"]
     assert "+0.100" in lines[2]
     assert lines[3].split()[-4:] == ["-"] * 4
-    assert lines[4:] == ["cut-off is interrupted before the first round. See: fedmedpeft runs show cut-off"]
+    assert lines[4:] == ["cut-off: interrupted before the first round. See: fedmedpeft runs show cut-off"]
 
 
 def test_list_as_json_holds_what_the_summary_says(runs_dir: Path) -> None:
@@ -79,8 +82,43 @@ def test_show_says_how_a_run_goes_on(tmp_path: Path) -> None:
     assert f"fedmedpeft server submit '{path / 'resume.toml'}' --kit KIT" in out
     with locked(path / ".lock", wait=False):
         _, out, _ = _runs("show", str(path))
-    assert "it is running" in out
+    assert "has not come to its end: running." in out
     assert "go on with" not in out
+
+
+def test_a_run_that_failed_says_why(tmp_path: Path) -> None:
+    config = script.run_config(tmp_path, min_sites=3)
+    sites = script.federation_of(config)
+    sites[12].twists["join"] = script.refusing
+    with pytest.raises(FederationError):
+        run_federation(config, LocalGrid(sites), lambda line: None)
+    why = "failed before the first round: 2 sites can take part, 3 are needed. Left out: node 12: data: too few images"
+    code, out, _ = _runs("list", "--runs-dir", str(tmp_path / "runs"))
+    assert code == 0
+    assert f"run: {why}" in out
+    _, out, _ = _runs("show", "run", "--runs-dir", str(tmp_path / "runs"))
+    assert f"The run has not come to its end: {why} can be read.\n" in out
+    _, out, _ = _runs("show", "run", "--runs-dir", str(tmp_path / "runs"), "--json")
+    assert json.loads(out) == {"run": "run", "state": f"{why} can be read."}
+    _, out, _ = _runs("list", "--runs-dir", str(tmp_path / "runs"), "--json")
+    assert json.loads(out)[0]["data"] == "-"
+
+
+@pytest.mark.parametrize(
+    ("partition", "data", "command"), [("", "each site's own", "server submit"), ("a1", "phantoms", "run --config")]
+)
+def test_data_is_the_sites_own_unless_the_run_divided_it(
+    runs_dir: Path, tmp_path: Path, partition: str, data: str, command: str
+) -> None:
+    (tmp_path / "cut").mkdir()
+    content = tomllib.loads((runs_dir / "run" / "config.toml").read_text())
+    assert content["federation"]["partition-hash"] == ""
+    content["federation"]["partition-hash"] = partition
+    (tmp_path / "cut" / "config.toml").write_text(tomli_w.dumps(content))
+    (tmp_path / "cut" / "resume.toml").touch()
+    assert json.loads(_runs("list", "--runs-dir", str(tmp_path), "--json")[1])[0]["data"].startswith(data)
+    lines = [line for line in _runs("show", str(tmp_path / "cut"))[1].splitlines() if "go on with" in line]
+    assert [f"fedmedpeft {command} '" in line for line in lines] == [True]
 
 
 @pytest.mark.parametrize(

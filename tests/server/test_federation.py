@@ -11,9 +11,10 @@ from fedmedpeft.adapter_file import read_adapter
 from fedmedpeft.components import ConfigError
 from fedmedpeft.config import RunConfig
 from fedmedpeft.exchange.flower import wire_bytes
+from server.data_words import SYNTHETIC_WARNING
 from server.errors import FederationError
 from server.federation import run_federation
-from server.model_card import SYNTHETIC_WARNING
+from server.run_state import state_of_run
 from simulations.local_grid import LocalGrid
 from tests.server import scripted_sites as script
 
@@ -31,6 +32,7 @@ def test_a_run_leaves_everything_behind(tmp_path: Path) -> None:
         "summary.json",
         "MODEL_CARD.md",
         ".lock",
+        "history.json",
         "checkpoints/round-0001.json",
         "checkpoints/round-0001.safetensors",
         "checkpoints/round-0002.json",
@@ -149,6 +151,42 @@ def test_a_run_that_learned_nothing_has_failed_and_gives_no_adapter(tmp_path: Pa
     for name in ("adapter", "summary.json", "MODEL_CARD.md"):
         assert not (tmp_path / "runs" / "run" / name).exists()
     assert (tmp_path / "runs" / "run" / "sites.csv").exists()
+    assert state_of_run(tmp_path / "runs" / "run").startswith(
+        "failed after round 2: No round had enough usable answers"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (RuntimeError(script.PATIENT), "failed before the first round: an error in the program (RuntimeError);"),
+        (ConfigError(f"no good\n{script.PATIENT}"), "failed before the first round: no good"),
+        (KeyboardInterrupt(), "interrupted before the first round"),
+    ],
+)
+def test_how_a_run_ended_is_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, state: str
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise error
+
+    config = script.run_config(tmp_path)
+    monkeypatch.setattr("server.federation.train_references", fail)
+    with pytest.raises(type(error)):
+        run_federation(config, LocalGrid(script.federation_of(config)), [].append)
+    found = state_of_run(tmp_path / "runs" / "run")
+    assert found.startswith(state)
+    assert script.PATIENT not in found
+
+
+def test_a_full_disk_does_not_hide_why_a_run_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    config = script.run_config(tmp_path, min_sites=4)
+    monkeypatch.setattr("server.run_directory.RunDirectory.write_failure", full)
+    with pytest.raises(FederationError, match="3 sites can take part, 4 are needed|3 of 4 sites"):
+        run_federation(config, LocalGrid(script.federation_of(config)), [].append)
 
 
 def test_nothing_that_a_failing_site_says_beyond_its_reason_is_kept(tmp_path: Path) -> None:

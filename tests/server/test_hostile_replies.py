@@ -137,6 +137,17 @@ def test_a_run_outlives_any_answer_to_training_and_to_the_last_visit(
     assert len(sites[12].visits) == 3
 
 
+def test_half_of_an_account_of_privacy_does_not_end_the_run(tmp_path: Path) -> None:
+    config = script.run_config(tmp_path, rounds=2)
+    sites = script.federation_of(config)
+    private = script.changed(private="patient", loss=math.nan)
+    half = script.changed(private="patient", loss=math.nan, epsilon=3.0)
+    sites[11].twists |= {"join": script.changed(private="patient"), 1: private, 2: private, 3: half}
+    directory = run_federation(config, LocalGrid(sites), [].append)
+    assert (directory.path / "summary.json").is_file()
+    assert "one of epsilon and delta" in (directory.path / "sites.csv").read_text(encoding="utf-8")
+
+
 def _finite(state: PeftState) -> bool:
     return all(bool(np.isfinite(vector).all()) for vector in state.vectors.values())
 

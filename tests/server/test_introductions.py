@@ -30,7 +30,7 @@ def test_sites_that_agree_join_and_one_gives_the_state(tmp_path: Path) -> None:
         (13, "site-2", 30),
     ]
     assert federation.classes == script.CLASSES
-    assert federation.synthetic
+    assert federation.synthetic_sites == ("site-0", "site-1", "site-2")
     assert federation.fingerprint == script.FINGERPRINT
     assert federation.contract.manifest.hash == sites[11].initial.manifest.hash
     assert federation.full_nbytes == script.manifest_of(config.model_copy(update={"method": "full"})).nbytes

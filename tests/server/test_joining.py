@@ -61,6 +61,18 @@ def test_too_few_left_says_why(tmp_path: Path) -> None:
         agreed(config, {12: {"manifest_hash": "0" * 64}})
 
 
+@pytest.mark.parametrize(("hashes", "agreed_on"), [(("p", "p", "q"), "p"), (("p", "p", ""), ""), (("", "", ""), "")])
+def test_a_federation_has_one_partition_or_each_site_its_own_data(
+    tmp_path: Path, hashes: tuple[str, ...], agreed_on: str
+) -> None:
+    config = script.run_config(tmp_path)
+    known = zip(replies(config, 3).items(), hashes, strict=True)
+    changed = {node: replace(reply, partition_hash=hash_, synthetic=hash_ == "q") for (node, reply), hash_ in known}
+    federation = agree(changed, config, load_record(config.backbone), [])
+    assert federation.partition_hash == agreed_on
+    assert federation.synthetic_sites == tuple(f"site-{i}" for i, hash_ in enumerate(hashes) if hash_ == "q")
+
+
 @pytest.mark.parametrize("classes", ["a\n", "a\na", "a\nb\x07"])
 def test_classes_must_be_names(tmp_path: Path, classes: str) -> None:
     with pytest.raises(FederationError, match="empty, a repeated or an unprintable"):

@@ -44,6 +44,13 @@ def test_waits_for_all_configured_sites_and_says_so(tmp_path: Path) -> None:
     assert said == ["Waiting for sites: 1 of 3 connected.", "Waiting for sites: 2 of 3 connected."]
 
 
+def test_says_that_it_waits_where_nobody_is_there(tmp_path: Path) -> None:
+    said: list[str] = []
+    with pytest.raises(FederationError, match="0 of 2 sites"):
+        wait_for_nodes(grid(LocalGrid, 0), run_config(tmp_path, round_timeout=0.05), said.append)
+    assert said == ["Waiting for sites: 0 of 2 connected."]
+
+
 def test_in_simulation_all_nodes_take_part(tmp_path: Path) -> None:
     nodes = wait_for_nodes(grid(GrowingGrid, 5, simulated=True), run_config(tmp_path), [].append)
     assert nodes == [1, 2, 3, 4, 5]

@@ -58,6 +58,11 @@ def test_a_private_site_keeps_its_loss_to_itself(visit: Callable[..., Vetted]) -
     assert (reply.private, reply.epsilon, reply.delta) == ("patient", 2.5, 1e-4)
 
 
+def test_a_private_site_has_no_infinite_loss_either(visit: Callable[..., Vetted]) -> None:
+    with pytest.raises(Quarantined, match="not finite"):
+        visit(script.changed(loss=-math.inf, private="patient"), private="patient")
+
+
 def test_a_site_cannot_drop_the_privacy_it_joined_with(visit: Callable[..., Vetted]) -> None:
     with pytest.raises(Quarantined, match="another privacy"):
         visit(private="patient")
@@ -108,9 +113,12 @@ BAD: dict[str, tuple[script.Twist, str]] = {
         "'ward 7', which was not asked for",
     ),
     "privacy that it joined without": (script.changed(private="patient"), "another privacy"),
-    "negative epsilon": (script.changed(epsilon=-1.0), "epsilon that is not"),
-    "epsilon that is no number": (script.changed(epsilon=math.nan), "epsilon that is not"),
-    "impossible delta": (script.changed(delta=1.0), "delta that is not"),
+    "negative epsilon": (script.changed(epsilon=-1.0, delta=0.1), "epsilon that is not"),
+    "epsilon that is no number": (script.changed(epsilon=math.nan, delta=0.1), "epsilon that is not"),
+    "impossible delta": (script.changed(epsilon=1.0, delta=1.0), "delta that is not"),
+    "epsilon without delta": (script.changed(epsilon=1.0), "one of epsilon and delta"),
+    "delta without epsilon": (script.changed(delta=0.1), "one of epsilon and delta"),
+    "infinite loss": (script.changed(loss=math.inf), "training loss is not finite"),
     "bad loss": (script.changed(before={"val": Scores(20, math.nan, {}, [10, 0, 0, 10])}), "loss of 'val'"),
 }
 

@@ -51,6 +51,8 @@ def test_every_site_alone_and_one_site_for_all(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("twist", "reason"),
     [
+        (script.changed(scores={}, withheld="test"), "its policy keeps the scores"),
+        (script.changed(withheld="test"), "withholds its scores, and sends some"),
         (script.raising, "raised RuntimeError"),
         (script.silent, "no answer within 0.4 s"),  # as long as both rounds
         (script.garbage, "no fields"),

@@ -184,6 +184,20 @@ def test_a_run_is_locked_while_it_goes_on(tmp_path: Path) -> None:
     assert seen == ["running"]
 
 
+def test_a_run_that_failed_goes_on_and_no_longer_counts_as_failed(tmp_path: Path) -> None:
+    config = script.run_config(tmp_path, rounds=2, min_sites=3)
+    sites, path = _sites(config), tmp_path / "runs" / "run"
+    sites[1].twists["join"] = script.refusing
+    with pytest.raises(FederationError):
+        run(config, sites)
+    assert state_of_run(path).startswith("failed before the first round: 2 sites can take part")
+    with pytest.raises(Cut), Cutter(6, cut, []).watching():
+        go_on(config)
+    assert state_of_run(path) == "interrupted before the first round"
+    go_on(config)
+    assert state_of_run(path) == "complete"
+
+
 def test_another_version_is_told(tmp_path: Path) -> None:
     config = script.run_config(tmp_path)
     file = after_round(config, 1) / "config.toml"

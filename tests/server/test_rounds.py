@@ -110,7 +110,7 @@ def test_a_sampled_share_of_the_sites_is_asked(tmp_path: Path) -> None:
 
 
 def _sites(count: int) -> list[Site]:
-    return [Site(index, f"site-{index}", {}, {}) for index in range(count)]
+    return [Site(index, f"site-{index}", {}, {}, True) for index in range(count)]
 
 
 @given(st.integers(1, 20), st.floats(0.01, 1), st.integers(1, 20), st.integers(0, 99), st.integers(1, 99))

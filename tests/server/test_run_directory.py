@@ -39,6 +39,7 @@ def test_names_are_made_from_method_data_and_time() -> None:
     assert run_name(RunConfig(method="peft:oft", data="phantoms"), datetime(2026, 1, 2)).startswith(
         "peft-oft-phantoms-"
     )
+    assert run_name(config, datetime(2026, 1, 2, 3, 4, 5), simulated=False) == "lora+vpt-deep-20260102-030405"
 
 
 def test_the_configuration_is_complete_and_read_back_as_it_was(tmp_path: Path) -> None:

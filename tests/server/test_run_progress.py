@@ -18,10 +18,9 @@ from simulations.local_grid import LocalGrid
 from tests.server import scripted_sites as script
 
 AGREEMENT = Agreement(
-    sites=(Site(2**63 + 1, "a", {"train": 3, "val": 0, "test": 1}, {"too small": 2}, "image", "f0"),),
+    sites=(Site(2**63 + 1, "a", {"train": 3, "val": 0, "test": 1}, {"too small": 2}, True, "image", "f0"),),
     left_out=(LeftOut(7, "node 7", "no answer"),),
     classes=("benign", "ä\u2028"),
-    synthetic=True,
     fingerprint="f",
     manifest_hash="m",
     state_hash="s",

@@ -81,6 +81,21 @@ def test_a_private_site_that_was_never_heard_is_not_called_public(config: RunCon
     assert not any("Without differential" in remark for remark in remarks)
 
 
+def test_the_data_is_each_site_s_own_unless_it_was_divided(config: RunConfig, federation: Federation) -> None:
+    own = summarise(config, federation, [], TESTS, {}, {})
+    assert (own["data"], own["partition"]) == ("each site's own", "each site's own")
+    divided = summarise(config, replace(federation, partition_hash="a1"), [], TESTS, {}, {})
+    assert (divided["data"], divided["partition"]) == (config.data, config.partition)
+
+
+def test_which_sites_have_generated_images(config: RunConfig, federation: Federation) -> None:
+    real, generated = replace(federation.sites[0], synthetic=False), federation.sites[1]
+    summary = summarise(config, replace(federation, sites=(real, generated)), [], TESTS, {}, {})
+    assert (summary["synthetic"], summary["synthetic_sites"]) == (True, ["site-1"])
+    summary = summarise(config, replace(federation, sites=(real,)), [], TESTS, {}, {})
+    assert (summary["synthetic"], summary["synthetic_sites"]) == (False, [])
+
+
 def test_bytes_against_full_fine_tuning(config: RunConfig, federation: Federation) -> None:
     traffic = {"join": Traffic(10, 90, 1), "rounds": Traffic(400, 500, 9)}
     figures = summarise(config, federation, [], TESTS, traffic, {})["traffic"]

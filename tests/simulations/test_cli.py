@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
 from typer.testing import CliRunner
 
 from fedmedpeft.cli import app
@@ -144,6 +147,19 @@ def test_evaluate_on_another_partition_or_one_site(personal_run: Path) -> None:
     content = json.loads(out)
     assert list(content) == ["site-0", "union"]
     assert content["union"]["samples"] == pytest.approx(whole, abs=3)
+
+
+@pytest.mark.parametrize("given", [[], ["--set", "seed=3"], ["--partition", "iid"]])
+def test_evaluate_takes_no_data_for_that_of_hospitals(personal_run: Path, tmp_path: Path, given: list[str]) -> None:
+    run = shutil.copytree(personal_run, tmp_path / "hospitals")
+    content = tomllib.loads((run / "config.toml").read_text())
+    content["federation"]["partition-hash"] = ""
+    (run / "config.toml").write_text(tomli_w.dumps(content))
+    code, _, err = _call("evaluate", run, *given)
+    assert code == 2
+    assert "data of their own, which is not here" in err
+    data = str(content["config"]["data"])
+    assert _call("evaluate", run, "--data", data)[0] == _call("evaluate", run, "--set", f"data={data}")[0] == 0
 
 
 def test_evaluate_refuses_what_is_no_run(tmp_path: Path) -> None:

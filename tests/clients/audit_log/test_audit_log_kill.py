@@ -2,44 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-import time
+from collections.abc import Callable
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 from clients.audit_log.audit_log import AuditLog, read_log
 from clients.audit_log.events import Notice
+from tests.killed_writer import told_until_killed
 
 _KILLS = 40
 
 
-def _note_until_killed(path: Path, run: str, told: int) -> None:
+def _note(path: Path, run: str, tell: Callable[[int], None]) -> None:
     """A worker's process: each number is told after its line has returned, as if it left the site."""
     log = AuditLog.open(path, site="Basel")
-    number = 0
-    while True:
+    for number in count():
         log.note(Notice(request="visit", run=run, round=number, words="as before"))
-        os.write(told, f"{number}\n".encode())
-        number += 1
-
-
-def _killed(path: Path, run: str, lines: int, seconds: float) -> list[int]:
-    """Numbers that had been told by a process that was killed ``seconds`` after so many of them."""
-    told, telling = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            _note_until_killed(path, run, telling)
-        finally:
-            os._exit(1)
-    os.close(telling)
-    with os.fdopen(told) as file:
-        before = [int(file.readline()) for _ in range(lines)]
-        time.sleep(seconds)
-        os.kill(child, signal.SIGKILL)
-        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-        return before + [int(line) for line in file]
+        tell(number)
 
 
 def test_what_was_noted_outlives_any_kill(tmp_path: Path) -> None:
@@ -47,7 +28,7 @@ def test_what_was_noted_outlives_any_kill(tmp_path: Path) -> None:
     draw = random.Random(0)
     told: list[tuple[str, int]] = []
     for kill in range(_KILLS):
-        numbers = _killed(path, str(kill), draw.randrange(3), draw.uniform(0, 0.02))
+        numbers = told_until_killed(partial(_note, path, str(kill)), draw.randrange(3), draw.uniform(0, 0.02))
         told += [(str(kill), number) for number in numbers]
     AuditLog.open(path, site="Basel")
     found = read_log(path)

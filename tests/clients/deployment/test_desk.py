@@ -222,7 +222,7 @@ def test_an_unforeseen_error_keeps_its_words_at_the_site(
     def fails(*_: object, **__: object) -> None:
         raise ValueError("patient 4711 in /data/secret.png")
 
-    monkeypatch.setattr("clients.worker.SiteWorker.visit", fails)
+    monkeypatch.setattr("clients.worker.SiteWorker.visit_anew", fails)
     refused = _refusal(desk, "visit", _packed(announced, request))
     assert refused.code is Refusal.INTERNAL
     assert "secret" not in refused.reason
@@ -246,7 +246,7 @@ def test_what_the_machine_lacks_is_said(
     def fails(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("clients.worker.SiteWorker.visit", fails)
+    monkeypatch.setattr("clients.worker.SiteWorker.visit_anew", fails)
     assert _refusal(desk, "visit", _packed(announced, request)).code is code
 
 

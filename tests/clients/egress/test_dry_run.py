@@ -53,3 +53,9 @@ def test_the_name_of_a_run_is_no_path(tmp_path: Path) -> None:
     assert path.parent == tmp_path / "a"
     assert len(path.name) < 120
     assert path.name.isprintable()
+
+
+def test_no_run_writes_over_anothers(tmp_path: Path) -> None:
+    runs = ["a b", "a_b", "a+b", "c" * 80, "c" * 81, "c" * 82]
+    paths = {write_dry_run(tmp_path, "visit", run, 3, wire.encode(VISIT), VISIT) for run in runs}
+    assert len(paths) == len(runs)

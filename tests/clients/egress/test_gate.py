@@ -101,6 +101,9 @@ _WRONG: dict[str, tuple[Reply, str]] = {
         replace(VISIT, before={"val": replace(scores(10, 5, 0, 15), samples=31)}),
         "cannot be those",
     ),
+    "a reference without scores, and not said": (replace(REFERENCE, scores={}), "neither scored nor"),
+    "a reference with scores that are withheld": (replace(REFERENCE, withheld="test"), "neither scored nor"),
+    "a reference that withholds what it has not": (replace(REFERENCE, scores={}, withheld="val"), "field 'withheld'"),
     "a pooled reference": (replace(REFERENCE, kind="pooled"), "field 'kind'"),
     "scores on the union": (replace(REFERENCE, scores={"union": scores(9, 0, 0, 9)}), "a record"),
 }

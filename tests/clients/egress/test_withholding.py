@@ -125,6 +125,7 @@ def test_a_reference_without_scores() -> None:
     kept = withhold(REFERENCE, _section(smallest_cell=8), TASK)
     assert isinstance(kept, ReferenceReply)
     assert kept.scores == {}
+    assert kept.withheld == "test"
 
 
 @given(

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import socketserver
 import subprocess
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from flwr.app import Context, Message, RecordDict
@@ -15,6 +18,8 @@ from flwr.supercore.fab import Fab
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from clients.deployment.link import REFUSED_ELSEWHERE
+from clients.deployment.other_code import Difference, Told
 from clients.processes.clientapp_process import replace_loading
 from fedmedpeft.exchange import Refusal
 from tests.shipped_fab import altered_fab, genuine_fab
@@ -52,11 +57,14 @@ class _Heartbeat:
         pass
 
 
-def _process(runtime: types.ModuleType, fab: bytes, kind: str, monkeypatch: pytest.MonkeyPatch) -> Message:
+def _process(
+    runtime: types.ModuleType, fab: bytes, kind: str, monkeypatch: pytest.MonkeyPatch, socket: Path | None = None
+) -> Message:
     """The reply of Flower's own run_clientapp to one message, with the network taken away."""
     message = Message(RecordDict({}), dst_node_id=1, message_type=kind)
     message.metadata.__dict__["_message_id"] = "message"
-    context = Context(run_id=1, node_id=1, node_config={}, state=RecordDict(), run_config={})
+    node_config: Any = {} if socket is None else {"site-socket": str(socket)}
+    context = Context(run_id=1, node_id=1, node_config=node_config, state=RecordDict(), run_config={})
     run = Run.create_empty(1)
     replies: list[Message] = []
     monkeypatch.setattr(runtime, "pull_task_input", lambda client: (message, context, run, Fab("hash", fab, {})))
@@ -83,6 +91,38 @@ def test_code_from_the_server_never_runs(
     assert not trace.exists()
     assert not (tmp_path / "flwr-home" / "apps").exists(), "nothing may be unpacked"
     assert all("it-ran" not in str(path) for path in sys.path)
+
+
+class _Worker(BaseHTTPRequestHandler):
+    told: ClassVar[list[tuple[str, bytes]]] = []
+
+    def do_POST(self) -> None:
+        self.told.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def address_string(self) -> str:
+        return "socket"
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_the_worker_is_told_of_a_refusal_and_one_that_is_down_changes_nothing(
+    runtime: types.ModuleType, fab: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, up: bool
+) -> None:
+    monkeypatch.setattr(_Worker, "told", [])
+    evil = altered_fab(fab, {"clients/app.py": b"import os\n"})
+    with socketserver.ThreadingUnixStreamServer(str(tmp_path / "s"), _Worker) as server:
+        threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
+        socket = tmp_path / "s" if up else tmp_path / "none"
+        reply = _process(runtime, evil, "train.visit", monkeypatch, socket)
+        server.shutdown()
+    assert reply.error.code == Refusal.CODE
+    assert reply.error.reason.endswith("(clients/app.py differs)")
+    told = [Told.model_validate_json(content) for path, content in _Worker.told if path == REFUSED_ELSEWHERE]
+    assert told == ([Told.about("train.visit", Difference.of("differs", "clients/app.py"))] if up else [])
 
 
 def test_the_installed_app_answers_where_the_same_was_sent(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -15,8 +17,13 @@ from pathlib import Path
 
 import pytest
 import tomli_w
+import uvicorn
 import yaml
 
+from clients.audit_log.audit_log import read_log
+from clients.audit_log.tables import outcome
+from clients.deployment.desk import HospitalDesk
+from clients.deployment.service import service
 from clients.processes.flower_account import prepare_flower_home
 from clients.processes.programs import write_programs
 from clients.processes.site_processes import programs_directory, site_processes
@@ -97,8 +104,25 @@ def _site(folder: Path, kit: ServerKit, key: Path, account: Account | None) -> t
     site = SiteFile.load(file)
     prepare_flower_home(site, account)
     environ = _programs(site, account)
+    (folder / "site" / "state").chmod(0o711)
     _, node, executor = site_processes(site, file, environ, account, 1.0)
     return node, executor
+
+
+@contextmanager
+def _worker(site: SiteFile, account: Account | None) -> Iterator[Path]:
+    """What the worker does with refusals of others, in this process, behind the site's socket. Its audit log."""
+    with HospitalDesk.opened(site) as desk, socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(site.socket))
+        os.chown(site.socket, account.uid if account else -1, -1)
+        site.socket.chmod(0o600)
+        settings = {"log_config": None, "lifespan": "off"}
+        server = uvicorn.Server(uvicorn.Config(service(desk, lambda: None), **settings))  # type: ignore[arg-type]
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        yield site.audit_log
+        server.should_exit = True
+        thread.join(10.0)
 
 
 def _programs(site: SiteFile, account: Account | None) -> dict[str, str]:
@@ -172,9 +196,19 @@ def test_other_code_is_refused_and_a_stranger_too(folder: Path) -> None:
         assert Path(f"/proc/{running.pid}").stat().st_uid == (account.uid if account else os.geteuid())
         assert [(site.name, site.status) for site in list_sites(kit)] == [("Ulm", "online")]
 
+        os.kill(running.pid, signal.SIGSTOP)
+        assert not node.ready(), "it listens, but does not answer"
+        os.kill(running.pid, signal.SIGCONT)
+        assert wait_until(node.ready, 10.0)
+
+        log = stack.enter_context(_worker(SiteFile.load(folder / "site" / "site.yaml"), account))
         assert _submit(folder, kit).status()[0]
+        (refused,) = [line for line in read_log(log).entries if line.kind == "refused"]
     assert json.loads((folder / "replies.json").read_text()) == [
         [Refusal.CODE, "the app that the server sent is not the one installed here (clients/__init__.py differs)"]
     ]
+    assert outcome(refused) == (
+        "join: CODE (code): the app that the server sent is not the one installed here (clients/__init__.py differs)"
+    )
     assert not (folder / "it-ran").exists()
     assert not (folder / "site" / "state" / "flower" / "apps").exists()

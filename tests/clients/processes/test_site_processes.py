@@ -1,18 +1,31 @@
 from __future__ import annotations
 
-import socket
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from flwr.common.config import parse_config_args
 
+from clients.deployment.longest_request import OVERDUE
+from clients.processes import worker_door
 from clients.processes.site_processes import MARKER, SUPEREXEC, SUPERNODE, WORKER, flower_commands, site_processes
 from clients.site_file import SiteFile
 from fedmedpeft.components import ConfigError
 from fedmedpeft.supervision import Account, Child
 from fedmedpeft.supervision.child import SECRET
 from tests.clients.processes.site_files import write_site
+
+
+class _Health(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200 if self.path == "/health" else 404)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
 
 _ENVIRON = {
     "PATH": "/bin",
@@ -90,13 +103,32 @@ def test_the_worker_is_the_installed_one_with_the_site_s_threads(tmp_path: Path)
     assert not worker.ready()
 
 
-def test_the_supernode_is_ready_once_it_listens(tmp_path: Path) -> None:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        node = _children(tmp_path, **{"runtime-port": listening.getsockname()[1]})[SUPERNODE]
+def test_the_supernode_is_ready_once_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that hangs listens still: the system takes the connection, and nobody says anything."""
+    monkeypatch.setattr(worker_door, "_PATIENCE", 0.3)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with HTTPServer(("127.0.0.1", 0), _Health) as server:
+        node = _children(tmp_path, **{"runtime-port": server.server_port})[SUPERNODE]
         assert not node.ready()
-        listening.listen()
+        threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
         assert node.ready()
+        server.shutdown()
+    assert not node.ready()
+
+
+def test_those_that_can_be_asked_are_watched(tmp_path: Path) -> None:
+    children = _children(tmp_path)
+    assert {name: child.hung_after for name, child in children.items()} == {
+        WORKER: 120.0,
+        SUPERNODE: 60.0,
+        SUPEREXEC: None,
+    }
+
+
+def test_why_the_worker_ended(tmp_path: Path) -> None:
+    worker = _children(tmp_path, **{"longest-request": 600})[WORKER]
+    assert "longer than worker.longest-request (600 s)" in worker.explain(OVERDUE, ["tail"]).sentence
+    assert worker.explain(1, ["no memory"]).sentence == "ended (exit code 1): no memory"
 
 
 def test_a_socket_that_flower_cannot_be_told_of(tmp_path: Path) -> None:

@@ -4,11 +4,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from clients.audit_log.audit_log import AuditLog, read_log
+from clients.audit_log.events import Stopped
 from clients.processes import start_command, status_command
 from clients.processes.site_processes import MARKER
 from clients.processes.start_command import LOCK, RECORD, start_site
@@ -108,9 +111,10 @@ def test_status_of_one_that_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write_site(tmp_path)
-    (tmp_path / "state" / "audit").mkdir(parents=True)
-    (tmp_path / "state" / "audit" / "audit-log.jsonl").write_text("{}\n{}\n")
-    said = {"pid": 5, "since": 1.0, "restarts": 2, "said": "connected to the server (as node 9)"}
+    log = AuditLog.open(tmp_path / "state" / "audit" / "audit-log.jsonl", site="Basel")
+    log.note(Stopped())
+    ended = {"at": time.time() - 240, "why": "did not answer for 60 s, and was ended"}
+    said = {"pid": 5, "since": 1.0, "restarts": 2, "said": "connected to the server (as node 9)", "ended": ended}
     monkeypatch.setattr(status_command, "worker_status", lambda socket: _WORKER)
     with locked(tmp_path / "state" / LOCK, wait=False):
         (tmp_path / "state" / RECORD).write_text(json.dumps({"children": {"supernode": said}}))
@@ -120,10 +124,18 @@ def test_status_of_one_that_is(
     show_status(status, as_json=True)
     told = json.loads(capsys.readouterr().out)
     assert told["worker"] == _WORKER
-    assert told["processes"]["supernode"]["restarts"] == 2
+    assert (told["processes"]["supernode"]["restarts"], told["processes"]["supernode"]["ended"]) == (2, ended)
     assert (told["connected"], told["audit-lines"], told["epsilon"]) == (True, 2, {})
+    last = read_log(log.path).hashes[-1]
+    assert told["audit-hash"] == last
     show_status(status, as_json=False)
-    assert "last: POLICY (policy: most 5 rounds) of run 'lora', round 3, 12 s" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "last: POLICY (policy: most 5 rounds) of run 'lora', round 3, 12 s" in shown
+    assert "supernode last ended 4 min ago: did not answer for 60 s, and was ended" in shown
+    assert f"Audit log: 2 lines, last hash {last} (" in shown
+    log.path.with_name(f"{log.path.name}.head").write_text("2")
+    show_status(read_status(file), as_json=False)
+    assert "its head file is gone or damaged" in capsys.readouterr().out
 
 
 def test_what_was_spent_is_told_by_ledger(tmp_path: Path) -> None:

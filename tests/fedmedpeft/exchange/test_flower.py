@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import math
+import struct
 
 import numpy as np
 import pytest
@@ -106,6 +108,46 @@ def test_a_pickled_object_array_is_refused() -> None:
     np.save(buffer, np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(ContractError):
         wire.state_of(ArrayRecord({"head": Array("object", (1,), "numpy.ndarray", buffer.getvalue())}), "abc")
+
+
+def _npy(header: str) -> bytes:
+    """A file of numpy's with a header of one's own."""
+    text = header.encode() + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
+
+
+def _archive() -> bytes:
+    """What numpy reads as an archive of arrays."""
+    file = io.BytesIO()
+    np.savez_compressed(file, a=np.zeros(10))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _npy("{'descr': '<f4', 'fortran_order': False, 'shape': (100000000000000,), }"),
+        _npy("-" * 9000 + "1"),
+        _npy("(" * 9000),
+        _npy("1" + "+1" * 4900),
+        _archive(),
+    ],
+    ids=["too-large", "signs", "parentheses", "sum", "archive"],
+)
+def test_bytes_that_are_made_to_be_hard_to_read_break_the_contract(data: bytes) -> None:
+    record = ArrayRecord({"head": Array("float32", (1,), "numpy.ndarray", data)})
+    with pytest.raises(ContractError, match="'head'"):
+        wire.state_of(record, "")
+
+
+def test_a_message_is_arrays_and_little_else() -> None:
+    """Records without content are forty times as large in memory as on the wire."""
+    large = np.zeros(6_000_000, np.float32)
+    content = RecordDict({"state": wire.state_record(EncodedState("", {"head": large}))})
+    assert wire.unpack(wire.pack(content)).array_records["state"]["head"].numpy().nbytes == large.nbytes
+    content["fields"] = ConfigRecord({"classes": "a" * 20_000_000})
+    with pytest.raises(ContractError, match="beside its arrays"):
+        wire.unpack(wire.pack(content))
 
 
 def test_an_empty_message_is_refused() -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 import random
-import signal
-import time
+from collections.abc import Callable
+from functools import partial
+from itertools import count
 from pathlib import Path
 
 import dp_accounting
@@ -17,6 +17,7 @@ from fedmedpeft.privacy.accountant import Spending, epsilon
 from fedmedpeft.privacy.ledger import Ledger
 from fedmedpeft.privacy.ledger_lines import Spent
 from fedmedpeft.privacy.renyi import ORDERS
+from tests.killed_writer import told_until_killed
 
 # So much noise that for any history which can come up here the best order is a whole number: the independent accountant
 # has no fractional ones (test_accountant.py checks those against integrals).
@@ -28,34 +29,14 @@ def _open(path: Path) -> Ledger:
     return Ledger.open(path, data_hash="a1" * 32, unit="record", units=500, delta=1e-5)
 
 
-def _visit_until_killed(path: Path, run: str, told: int) -> None:
+def _visit(path: Path, run: str, tell: Callable[[int], None]) -> None:
     """A site's process: each number is told after its spending has returned."""
     ledger = _open(path)
-    number = 0
-    while True:
+    for number in count():
         kind = _KINDS[number % len(_KINDS)]
         ledger.plan(f"{run}-{number}", kind)
         ledger.spend(run, number, kind, budget=math.inf)
-        os.write(told, f"{number}\n".encode())
-        number += 1
-
-
-def _killed(path: Path, run: str, visits: int, seconds: float) -> list[int]:
-    """Rounds whose spending had returned in a process that was killed ``seconds`` after ``visits`` of them."""
-    told, telling = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            _visit_until_killed(path, run, telling)
-        finally:
-            os._exit(1)
-    os.close(telling)
-    with os.fdopen(told) as file:
-        returned = [int(file.readline()) for _ in range(visits)]
-        time.sleep(seconds)
-        os.kill(child, signal.SIGKILL)
-        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
-        return returned + [int(line) for line in file]
+        tell(number)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -65,7 +46,7 @@ def test_whatever_is_killed_stays_paid(tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
     returned: list[tuple[str, int]] = []
     for kill in range(_KILLS):
-        numbers = _killed(path, str(kill), draw.randrange(3), draw.uniform(0, 0.05))
+        numbers = told_until_killed(partial(_visit, path, str(kill)), draw.randrange(3), draw.uniform(0, 0.05))
         returned += [(str(kill), number) for number in numbers]
     ledger = _open(path)
     spent = [(entry.run, entry.round) for entry in ledger.entries if isinstance(entry, Spent)]

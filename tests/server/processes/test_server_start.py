@@ -69,6 +69,12 @@ def test_an_open_port_is_warned_of(
     assert "WARNING: who reaches this port controls every run" in capsys.readouterr().out
 
 
+def test_a_superlink_that_hangs_is_started_again(kit: ServerKit) -> None:
+    superlink, superexec = server_processes(kit, {})
+    assert superlink.hung_after == 60.0
+    assert superexec.hung_after is None
+
+
 def test_a_registration_that_fails_ends_nothing(
     kit: ServerKit, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,7 @@ from server.provisioning.authority import Authority, certificate_fingerprint
 from tests.server.provisioning.conftest import ODD_NAME
 
 _SITES = ("Basel", "Bern", ODD_NAME)
+_KITS = ("server", *(f"sites/{name}" for name in _SITES))
 
 
 def _files(folder: Path) -> list[Path]:
@@ -117,10 +118,28 @@ def test_readmes_show_what_to_compare(made: Path) -> None:
 def test_the_proxy_shows_the_fleet_only(made: Path) -> None:
     lines = (made / "server" / "nginx" / "fedmedpeft.conf").read_text().splitlines()
     places = [line.strip() for line in lines if line.strip().startswith("location")]
-    assert places == ['location ~ "^/v1/fleet/[a-z-]+$" {', "location = /health {", "location / {"]
+    assert places == ['location ~ "^/v1/fleet/([a-z-]+)$" {', "location = /health {", "location / {"]
 
 
-@pytest.mark.parametrize("script", ["server/start.sh", *(f"sites/{name}/start.sh" for name in _SITES)])
+def test_the_proxy_hands_on_nothing_that_a_stranger_chose_of_the_address(made: Path) -> None:
+    """nginx matches the path as it reads it; by default it would hand it on as it came, and the Host with it."""
+    lines = [line.strip() for line in (made / "server" / "nginx" / "fedmedpeft.conf").read_text().splitlines()]
+    assert "proxy_pass https://127.0.0.1:8000/v1/fleet/$1;" in lines
+    assert [line.split()[-1] for line in lines if line.startswith("proxy_set_header      Host")] == ["localhost;"]
+
+
+@pytest.mark.parametrize("kit", ["server", "sites/Bern"])
+def test_readmes_name_installed_files_by_their_whole_path(made: Path, kit: str) -> None:
+    """Once it is the service's user's, who installs can neither enter the directory nor name files from there."""
+    lines = [line.strip() for line in (made / kit / "README.md").read_text().splitlines()]
+    called = [line for line in lines if line.startswith("sudo -u fedmedpeft ")]
+    assert called
+    assert all(line.split()[-1].startswith("/opt/fedmedpeft/") for line in called), called
+    assert not [line for line in lines if line.startswith("cd /opt")]
+    assert "umask 022" in lines
+
+
+@pytest.mark.parametrize("script", [f"{kit}/{name}" for kit in _KITS for name in ("start.sh", "container/run.sh")])
 def test_scripts_are_shell(made: Path, script: str) -> None:
     subprocess.run(["sh", "-n", str(made / script)], check=True)
 
@@ -147,3 +166,11 @@ def test_systemd_understands_the_units(made: Path, tmp_path: Path, unit: str) ->
 def test_services_come_back_however_often_they_end(made: Path, unit: str) -> None:
     lines = (made / unit).read_text().splitlines()
     assert {"Restart=always", "RestartSec=15", "StartLimitIntervalSec=0", "NoNewPrivileges=yes"} <= set(lines)
+
+
+def test_the_site_as_two_users_may_do_what_a_second_start_needs(made: Path) -> None:
+    """Root without CAP_FOWNER cannot change the mode of a directory that is Flower's user's by then."""
+    lines = (made / "sites/Bern/systemd/fedmedpeft-site.service").read_text().splitlines()
+    (granted,) = [line.partition("=")[2].split() for line in lines if line.startswith("# CapabilityBoundingSet=")]
+    needed = {"SETUID", "SETGID", "CHOWN", "FOWNER", "KILL", "DAC_OVERRIDE"}
+    assert set(granted) == {f"CAP_{name}" for name in needed}

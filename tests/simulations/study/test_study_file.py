@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fedmedpeft.components import ConfigError
-from simulations.study.study_file import read_study
+from simulations.study.study_file import Study
 
 _ROOT = Path(__file__).parents[3]
 
@@ -16,7 +16,7 @@ def _write(tmp_path: Path, text: str) -> Path:
 
 
 def test_defaults(tmp_path: Path) -> None:
-    study = read_study(_write(tmp_path, "name: a\nmethods: [head, lora]\n"))
+    study = Study.load(_write(tmp_path, "name: a\nmethods: [head, lora]\n"))
     assert study.seeds == [0, 1, 2]
     assert study.partitions == ["auto"]
     assert study.learning_rate_scales == [0.3, 1.0, 3.0]
@@ -24,14 +24,14 @@ def test_defaults(tmp_path: Path) -> None:
 
 
 def test_the_example_in_the_docs_is_a_study() -> None:
-    study = read_study(_ROOT / "docs" / "example-study.yaml")
+    study = Study.load(_ROOT / "docs" / "example-study.yaml")
     assert study.settings("lora(rank=4)+layernorm")["personal"] == "layernorm"
     assert "personal" not in study.settings("head")
 
 
 def test_numbers_in_exponent_form_are_numbers(tmp_path: Path) -> None:
     text = "name: a\nmethods: [head]\nrun: {learning-rate: 1e-3, head-learning-rate: 5.E-3}\n"
-    study = read_study(_write(tmp_path, text))
+    study = Study.load(_write(tmp_path, text))
     assert study.run == {"learning-rate": 0.001, "head-learning-rate": 0.005}
 
 
@@ -74,16 +74,16 @@ def test_numbers_in_exponent_form_are_numbers(tmp_path: Path) -> None:
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        read_study(_write(tmp_path, text))
+        Study.load(_write(tmp_path, text))
     assert message in str(raised.value)
     assert not str(raised.value).endswith(("..", "?."))
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="Name a YAML file"):
-        read_study(tmp_path / "none.yaml")
+        Study.load(tmp_path / "none.yaml")
 
 
 def test_a_fixed_partition_may_have_a_seed_of_its_own(tmp_path: Path) -> None:
     text = "name: a\nmethods: [head]\npartition-seeds: fixed\nrun: {partition-seed: 4}\n"
-    assert read_study(_write(tmp_path, text)).run == {"partition-seed": 4}
+    assert Study.load(_write(tmp_path, text)).run == {"partition-seed": 4}

@@ -1,4 +1,4 @@
-"""What every section of ``site.yaml`` has in common."""
+"""What all that people write in files has in common, file or part of one."""
 
 from __future__ import annotations
 

@@ -18,8 +18,9 @@ def read_run_file(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: it cannot be read. Keys and values are for :class:`fedmedpeft.config.RunConfig` to check.
     """
-    file = path / "config.toml" if path.is_dir() else path
+    file = path
     try:
+        file = path / "config.toml" if path.is_dir() else path
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"Run configuration '{file}' cannot be read ({error.strerror}). Name a TOML file.") from None

@@ -63,7 +63,8 @@ def register(kit: _Kit = _KIT) -> None:
     from server.processes.control import register_sites
     from server.processes.kit import ServerKit
 
-    register_sites(ServerKit.open(kit), typer.echo)
+    if not register_sites(ServerKit.open(kit), typer.echo):
+        raise typer.Exit(1)
 
 
 @server.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import stat
 from datetime import UTC, datetime
 
@@ -16,7 +15,6 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from clients.preflight.check import Result, failed, passed, warned
 from clients.preflight.facts import Facts
 from clients.preflight.files import owner_of
-from clients.site_file import SiteFile
 from fedmedpeft.site_identity import fingerprint
 
 DAYS_OF_WARNING = 30
@@ -78,10 +76,11 @@ def check_key(facts: Facts) -> Result:
             "chmod 0600. If others could have read it, make a new one and have this one revoked.",
             str(path),
         )
-    if about.st_uid not in _users(facts.site):
+    if about.st_uid != os.geteuid():
+        # Flower's user gets it through a pipe, and must not be able to read it.
         return failed(
-            "'server.key' belongs to another user than Flower's processes run as.",
-            "chown it to theirs.",
+            "'server.key' belongs to another user than this one.",
+            "chown it to the user that starts the site, and give this command as that user.",
             owner_of(path),
         )
     return passed(f"the key is Flower's kind and nobody else's to read; fingerprint {fingerprint(key.public_key())}.")
@@ -92,14 +91,3 @@ def _is_authority(certificate: x509.Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return False
-
-
-def _users(site: SiteFile) -> set[int]:
-    """Whose the key may be: Flower's user where there is one, else this one."""
-    name = site.worker.flower_user
-    if not name:
-        return {os.geteuid()}
-    try:
-        return {pwd.getpwnam(name).pw_uid}
-    except KeyError:
-        return set()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from clients.preflight.check import Result, failed, passed, warned
 from clients.preflight.facts import Facts
+from clients.preflight.free_memory import free_memory
 from clients.preflight.trial import Trial, try_batch
 from fedmedpeft.learner import build_learner, load_configured, resolve_device
 from fedmedpeft.starting_state import given_classes
@@ -113,9 +113,3 @@ def _needs(trial: Trial, data: int, device: torch.device) -> _Needs:
         free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
         return _Needs({"on the device": (trial.training_bytes, free), "in main memory": (data, main)})
     return _Needs({"in main memory": (data + trial.training_bytes, main + trial.model_bytes)})
-
-
-def free_memory() -> int:
-    """Bytes of main memory that a program may still take, as Linux estimates it."""
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http
 import http.client
+import re
 import socket
 import ssl
 import time
@@ -15,6 +17,9 @@ from clients.preflight.server_link import SECONDS, ServerLink, proxy_for
 _EXPIRED, _NOT_YET, _WRONG_HOST, _WRONG_ADDRESS = 10, 9, 62, 64
 _OTHER_AUTHORITY = (7, 18, 19, 20, 21)
 """OpenSSL's codes of what is wrong with a certificate (X509_V_ERR_...)."""
+
+_NO_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})")
+"""Python's words where a proxy refuses."""
 
 
 def check_proxy(facts: Facts) -> Result:
@@ -46,9 +51,9 @@ def check_reachable(facts: Facts) -> Result:
     except TimeoutError:
         return failed(f"{what} ('{host}', port {port}) does not answer within {SECONDS:g} s.", open_it)
     except ConnectionRefusedError:
-        return failed(
-            f"'{host}' refuses port {port}.", "Ask the coordinator whether the server runs, and on which port."
-        )
+        ask = "Ask the coordinator whether the server runs, and on which port."
+        look = "Look at HTTPS_PROXY: are host and port of the proxy right, and does it run?"
+        return failed(f"'{host}' refuses port {port}.", ask if facts.link.proxy is None else look)
     except OSError as error:
         return failed(f"{what} ('{host}', port {port}) cannot be reached ({error.strerror}).", open_it)
     return passed(f"{what} ('{host}') answers on port {port}.")
@@ -65,11 +70,7 @@ def check_tls(facts: Facts) -> Result:
             "what answers does not speak TLS as expected.", "Check 'server.address': is this the port?", str(error)
         )
     except (OSError, http.client.HTTPException) as error:
-        return failed(
-            f"the connection broke while TLS began ({type(error).__name__}).",
-            "A firewall or proxy may cut it: allow TLS from end to end.",
-            str(error),
-        )
+        return _broken(error)
     try:
         assert isinstance(connection.sock, ssl.SSLSocket)
         certificate, protocol = connection.sock.getpeercert() or {}, connection.sock.version()
@@ -80,6 +81,28 @@ def check_tls(facts: Facts) -> Result:
     if days < DAYS_OF_WARNING:
         return warned(f"{told}.", "Tell the coordinator: it has to be renewed.")
     return passed(f"{told} ({protocol}).")
+
+
+def _broken(error: Exception) -> Result:
+    """Before anything was said of a certificate."""
+    told = _NO_TUNNEL.search(str(error))
+    if told is None:
+        return failed(
+            f"the connection broke while TLS began ({type(error).__name__}).",
+            "A firewall or proxy may cut it: allow TLS from end to end.",
+            str(error),
+        )
+    if int(told[1]) == http.HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return failed(
+            "the proxy wants a user and a password.",
+            "Set HTTPS_PROXY=http://USER:PASSWORD@HOST:PORT, in a file that only the service can read.",
+            str(error),
+        )
+    return failed(
+        f"the proxy does not connect to the server (HTTP {told[1]}).",
+        "Have it allow the host and port of 'server.address'; or ask the coordinator whether the server runs.",
+        str(error),
+    )
 
 
 def _refused(error: ssl.SSLCertVerificationError, host: str) -> Result:

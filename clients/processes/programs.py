@@ -1,4 +1,5 @@
-"""The programs that Flower's executor finds first: ours for ClientApps, and for all other tasks one that refuses.
+"""The programs that are found before Flower's own: ours for SuperNode and ClientApps, and for all other tasks one that
+refuses.
 
 A server could also ask a site to run an "AgentApp", or another kind of task, whose code comes with it. None is wanted
 here.
@@ -16,6 +17,9 @@ from clients.processes.clientapp_process import TOKEN
 from fedmedpeft.atomic_file import write_atomically
 
 _OURS = "clients.processes.clientapp_process"
+_SUPERNODE = """#!/bin/sh
+exec {python} -P -m clients.processes.supernode_process "$@"
+"""
 _CLIENTAPP = """#!/bin/sh
 # All users of a machine can see a command. Whoever has a task's token could answer in this site's name, so it goes on
 # in the environment, which only this user can see.
@@ -38,6 +42,8 @@ def write_programs(directory: Path) -> Path:
     directory.chmod(0o755)
     for task, command in TASK_TYPE_TO_COMMAND.items():
         write_atomically(directory / command, _script(task, command), mode=0o755)
+    script = _SUPERNODE.format(python=shlex.quote(sys.executable))
+    write_atomically(directory / "flower-supernode", script, mode=0o755)
     return directory
 
 

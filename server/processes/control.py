@@ -135,38 +135,47 @@ def list_sites(kit: ServerKit) -> list[Site]:
     return sorted(sites, key=lambda site: site.name)
 
 
-def register_sites(kit: ServerKit, say: Callable[[str], None]) -> None:
+def register_sites(kit: ServerKit, say: Callable[[str], None]) -> bool:
     """Register the public keys of the kit that the server does not know, and remove those of ``revoked.json``.
 
     It can be done again at any time. What cannot be done is said, and hinders nothing else.
+
+    Returns:
+        Whether all of it was done.
 
     Raises:
         ServerError: the server does not answer.
         ConfigError: ``revoked.json`` cannot be read.
     """
+    done = True
     known = {_canonical(site.public_key): site for site in list_sites(kit)}
     with _controls(kit) as controls:
         for key in _revoked_keys(kit):
             site = known.get(key)
             if site is not None and site.status != "unregistered":
-                say(f"site '{site.name}': {_unregister(controls, site)}")
+                removed, sentence = _unregister(controls, site)
+                say(f"site '{site.name}': {sentence}")
+                done = done and removed
         for name, path in kit.public_keys().items():
             key = _canonical(path.read_text(encoding="utf-8"))
             if key not in known:
-                say(f"site '{name}': {_register(controls, name, key)}")
+                registered, sentence = _register(controls, name, key)
+                say(f"site '{name}': {sentence}")
+                done = done and registered
+    return done
 
 
-def _unregister(controls: ControlHttpClient, site: Site) -> str:
-    """What became of it. Raises httpx.HTTPError where the server does not answer."""
+def _unregister(controls: ControlHttpClient, site: Site) -> tuple[bool, str]:
+    """Whether it was done, and a sentence. Raises httpx.HTTPError where the server does not answer."""
     try:
         controls.UnregisterNode(UnregisterNodeRequest(node_id=site.node))
     except httpx.HTTPStatusError as error:
-        return f"its key was not removed: {_refusal(error)[1]}"
-    return "its revoked key was removed"
+        return False, f"its key was not removed: {_refusal(error)[1]}"
+    return True, "its revoked key was removed"
 
 
-def _register(controls: ControlHttpClient, name: str, key: str) -> str:
-    """What became of it. Raises httpx.HTTPError where the server does not answer."""
+def _register(controls: ControlHttpClient, name: str, key: str) -> tuple[bool, str]:
+    """Whether it was done, and a sentence. Raises httpx.HTTPError where the server does not answer."""
     try:
         # A SuperNode shows its key with a line feed at the end, and the two must be equal byte for byte.
         controls.RegisterNode(RegisterNodeRequest(public_key=f"{key}\n".encode(), name=name))
@@ -174,8 +183,8 @@ def _register(controls: ControlHttpClient, name: str, key: str) -> str:
         code, why = _refusal(error)
         if code == ApiErrorCode.PUBLIC_KEY_ALREADY_IN_USE:
             why = "this key was registered before and removed; Flower never takes it again. The site needs a new one"
-        return f"not registered: {why}"
-    return "registered"
+        return False, f"not registered: {why}"
+    return True, "registered"
 
 
 def _refusal(error: httpx.HTTPStatusError) -> tuple[int, str]:

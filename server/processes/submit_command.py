@@ -79,7 +79,7 @@ def _how_to_go_on(run: Path | None) -> str:
     """With a run that has left a checkpoint."""
     if run is None or not (run / RESUME_FILE).is_file():
         return ""
-    return f" Once the server is up again, `submit` it with --resume {run.name}."
+    return f" It can go on: `submit` it with --resume {run.name} while the server is up."
 
 
 def submit_command(folder: Path) -> list[str]:

@@ -210,5 +210,7 @@ def _apply(kit: Path) -> None:
     from server.processes.control import register_sites
     from server.processes.kit import ServerKit
 
-    register_sites(ServerKit.open(kit), typer.echo)
+    if not register_sites(ServerKit.open(kit), typer.echo):
+        typer.echo("Not all of it was done: see above, and give it again.", err=True)
+        raise typer.Exit(1)
     typer.echo("The server knows the sites of its kit, and no revoked key.")

@@ -37,9 +37,10 @@ def test_a_server_killed_in_a_round_ends_bit_for_bit_as_if_it_had_not_been(folde
         first = trial.submit(run_name="killed")
         _hold_back(trial, "killed", 2)
         trial.company.kill_server(server)
+        # Before it has been silent for so long that it counts as hung.
+        trial.signal_worker("aachen", signal.SIGCONT)
         for name in ("celle", "dresden"):
             trial.start_site(name)
-        trial.signal_worker("aachen", signal.SIGCONT)
         trial.until("the interrupted command has ended", lambda: first.ended() is not None)
         assert first.finish() != 0
         server = trial.start_server()

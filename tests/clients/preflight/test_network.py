@@ -143,6 +143,31 @@ def test_tls_goes_through_the_proxy_from_end_to_end(
     assert "Basic dXNlcjpwQHNz" in asked[0]
 
 
+@pytest.mark.parametrize(
+    ("answer", "words"), [("407 Proxy Authentication Required", "user and a password"), ("500 No", "HTTP 500")]
+)
+def test_a_proxy_that_does_not_connect(
+    facts_of: Callable[..., Facts], monkeypatch: pytest.MonkeyPatch, answer: str, words: str
+) -> None:
+    with socket.socket() as proxy:
+        proxy.bind(("127.0.0.1", 0))
+        proxy.listen()
+
+        def refuse() -> None:
+            client, _ = proxy.accept()
+            client.recv(4096)
+            client.sendall(f"HTTP/1.1 {answer}\r\n\r\n".encode())
+            client.close()
+
+        threading.Thread(target=refuse, daemon=True).start()
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        facts = facts_of(server={"address": "fed.example.org:443"})
+        status, text = _tls(facts)
+        assert (status, words in text) == ("fail", True), text
+    refused = check_reachable(facts)
+    assert (refused.status, "HTTPS_PROXY" in refused.fix) == ("fail", True)
+
+
 def _forward_one(proxy: socket.socket, port: int, asked: list[str]) -> None:
     """A proxy for one connection."""
     client, _ = proxy.accept()

@@ -21,7 +21,7 @@ def _call(program: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProc
 
 def test_every_kind_of_task_of_flower_is_covered(tmp_path: Path) -> None:
     directory = write_programs(tmp_path / "programs")
-    assert {path.name for path in directory.iterdir()} == set(TASK_TYPE_TO_COMMAND.values())
+    assert {path.name for path in directory.iterdir()} == {*TASK_TYPE_TO_COMMAND.values(), "flower-supernode"}
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o755 for path in (directory, *directory.iterdir()))
 
 

@@ -134,11 +134,10 @@ def _programs(site: SiteFile, account: Account | None) -> dict[str, str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "executable", python)
         programs = write_programs(programs_directory(site))
-    for name, room in (("flower-supernode", "flwr.supernode.cli"), ("flower-superexec", "flwr.supercore.cli")):
-        # The console scripts of this environment start an interpreter that the other user may not be able to run.
-        call = f"from {room} import {name.replace('-', '_')} as start; start()"
-        (programs / name).write_text(f"#!/bin/sh\nexec {python} -P -c '{call}' \"$@\"\n")
-        (programs / name).chmod(0o755)
+    # The console script of this environment starts an interpreter that the other user may not be able to run.
+    call = "from flwr.supercore.cli import flower_superexec as start; start()"
+    (programs / "flower-superexec").write_text(f"#!/bin/sh\nexec {python} -P -c '{call}' \"$@\"\n")
+    (programs / "flower-superexec").chmod(0o755)
     return {"PYTHONPATH": path}
 
 

@@ -114,7 +114,7 @@ def test_a_key_that_was_not_removed_is_said(
     _known(monkeypatch, Site("Ulm", 7, "online", "", pem), Site("Bern", 8, "online", "", _pem(_bern(kit))))
     controls.refusal = '{"code": 16, "detail": "No."}'
     said: list[str] = []
-    register_sites(kit, said.append)
+    assert not register_sites(kit, said.append)
     assert said == ["site 'Ulm': its key was not removed: No."]
 
 
@@ -131,7 +131,7 @@ def test_revoked_keys_are_removed_once(kit: ServerKit, controls: _Controls, monk
     ulm = Site("Ulm", 7, "online", "", _pem(kit.public_keys()["Ulm"]))
     _known(monkeypatch, ulm, Site("Bern", 8, "online", "", pem))
     said: list[str] = []
-    register_sites(kit, said.append)
+    assert register_sites(kit, said.append)
     assert said == ["site 'Bern': its revoked key was removed"]
     assert controls.calls == [(8,)]
     _known(monkeypatch, ulm, Site("Bern", 8, "unregistered", "", pem))

@@ -22,11 +22,11 @@ sites: [{name: Basel}, {name: Bern}]
 """
 
 
-def _call(*arguments: object, answer: str | None = None) -> str:
+def _call(*arguments: object, answer: str | None = None, code: int = 0) -> str:
     done = CliRunner().invoke(cli.app, ["provision", *map(str, arguments)], input=answer)
     if done.exception is not None and not isinstance(done.exception, SystemExit):
         raise done.exception
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == code, done.output
     return done.output
 
 
@@ -84,16 +84,23 @@ def test_revoke_asks_first(kits: Path) -> None:
 def test_revoke_can_tell_the_server(kits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[tuple[str, list[str]]] = []
 
-    def register(kit: ServerKit, say: Callable[[str], None]) -> None:
+    def register(kit: ServerKit, say: Callable[[str], None]) -> bool:
         revoked = json.loads((kit.directory / "revoked.json").read_text())
         told.append((kit.address, [key["name"] for key in revoked]))
         say("site 'Basel': its revoked key was removed")
+        return True
 
     monkeypatch.setattr(control, "register_sites", register)
     shown = _call("revoke", kits, "--site", "Basel", "--reason", "x", "--apply", "--yes")
     assert told == [("127.0.0.1:8000", ["Basel"])]
     assert "its revoked key was removed" in shown
     assert "Until then" not in shown
+
+
+def test_apply_does_not_claim_what_was_not_done(kits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "register_sites", lambda kit, say: False)
+    shown = _call("apply", kits / "server", code=1)
+    assert "The server knows" not in shown
 
 
 def test_apply_needs_a_kit_and_a_server_that_runs(kits: Path, tmp_path: Path) -> None:

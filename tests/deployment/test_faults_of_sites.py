@@ -99,7 +99,9 @@ def _round_2(trial: Trial, has_small_disk: bool) -> None:
     assert (2, "celle") not in trial.outcomes()
     trial.sites["aachen"].signal(signal.SIGCONT)
     if filler is not None:
-        assert {path.suffix for path in runs.rglob("*") if path.is_file() and path != filler} == {".safetensors"}
+        # What stays of visits, and how many there were; nothing that was not written to its end.
+        kept = {path.suffix for path in runs.rglob("*") if path.is_file() and path != filler}
+        assert kept == {".safetensors", ".json"}
         filler.unlink()
 
 

@@ -152,8 +152,7 @@ def _task(circle: _Circle, config: RunConfig, agreed: tuple[str, ...] | None) ->
 
 def _site(node: int, reply: JoinReply) -> Site:
     samples = {split: reply.samples.get(split, 0) for split in SPLITS}
-    skipped = {safe_reason(why): number for why, number in reply.skipped.items()}
-    return Site(node, reply.site, samples, skipped, reply.synthetic, reply.private, reply.partition_hash)
+    return Site(node, reply.site, samples, reply.skipped, reply.synthetic, reply.private, reply.partition_hash)
 
 
 def exchanged(config: RunConfig, backbone: BackboneRecord, classes: Sequence[str]) -> tuple[Manifest, Rotation]:

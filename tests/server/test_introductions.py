@@ -114,13 +114,21 @@ def test_a_reference_run_fetches_no_state(tmp_path: Path) -> None:
     assert join_all(config, script.federation_of(config)).state is None
 
 
-def test_a_site_cannot_add_its_own_splits_or_long_reasons(tmp_path: Path) -> None:
+def test_a_site_cannot_add_its_own_splits(tmp_path: Path) -> None:
     config = script.run_config(tmp_path)
     sites = script.federation_of(config)
-    sites[11].twists["join"] = script.changed(samples={"train": 5, "secret": 1}, skipped={"x" * 500: 2})
+    sites[11].twists["join"] = script.changed(samples={"train": 5, "secret": 1})
     site = join_all(config, sites).federation.sites[0]
     assert site.samples == {"train": 5, "val": 0, "test": 0}
-    assert [len(reason) for reason in site.skipped] == [200]
+
+
+def test_a_site_with_reasons_of_its_own_is_left_out(tmp_path: Path) -> None:
+    config = script.run_config(tmp_path)
+    sites = script.federation_of(config)
+    sites[11].twists["join"] = script.changed(skipped={"=HYPERLINK(1)": 2})
+    joined = join_all(config, sites).federation
+    assert 11 not in {site.node for site in joined.sites}
+    assert [(left.node, "none of the known ones" in left.reason) for left in joined.left_out] == [(11, True)]
 
 
 def test_nothing_to_exchange_is_a_configuration_error(tmp_path: Path) -> None:

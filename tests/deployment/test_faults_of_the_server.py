@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from clients.processes.start_command import RECORD
+from fedmedpeft.supervision.child import Running
+from server.processes.start_command import server_processes
 from server.provisioning.authority import Authority
 from server.provisioning.kits import AUTHORITY
 from tests.deployment.hospitals import ARCHIVE, PATIENT, write_other_backbone
@@ -89,24 +91,36 @@ def test_an_expired_certificate_keeps_sites_away_until_it_is_renewed(folder: Pat
         expired = authority.sign_server("poc", ("127.0.0.1",), 1, datetime.now(UTC) - timedelta(days=2))
         (kit.directory / "server.crt").write_bytes(expired.chain)
         (kit.directory / "server.key").write_bytes(expired.key)
-        server = trial.company.start("server", "server", "start", "--kit", str(kit.directory))
-        trial.until("it listens", lambda: _listens(kit.port))
+        refused = trial.company.start("server", "server", "start", "--kit", str(kit.directory))
+        trial.until("the server gives up", lambda: refused.ended() is not None)
+        assert refused.finish() != 0
+        assert refused.said("provision rotate --server")
 
-        site = str(trial.stage.sites["aachen"])
-        check = trial.company.start("aachen", "site", "check", site)
-        trial.until("the check is done", lambda: check.ended() is not None)
-        assert check.finish() == 1
-        assert check.said("certificate, or its authority's, has expired")
-        start = trial.company.start("aachen", "site", "start", site, "--once", "--grace", "0")
-        trial.until("the site gives up", lambda: start.ended() is not None)
-        assert start.finish() == 1
-        assert start.said("was not accepted (certificate has expired)")
-        trial.company.stop(server)
+        # One whose certificate ends while it runs does not notice.
+        kit.prepare()
+        server = Running(server_processes(kit, os.environ)[0], trial.say)
+        try:
+            trial.until("it listens", lambda: _listens(kit.port))
+            _look_at_expired(trial, str(trial.stage.sites["aachen"]))
+        finally:
+            server.stop(lambda: 10.0)
 
         for name, content in before.items():
             (kit.directory / name).write_bytes(content)
         trial.start_server()
         trial.start_sites("aachen")
+
+
+def _look_at_expired(trial: Trial, site: str) -> None:
+    """What a site makes of such a server: preflight and start."""
+    check = trial.company.start("aachen", "site", "check", site)
+    trial.until("the check is done", lambda: check.ended() is not None)
+    assert check.finish() == 1
+    assert check.said("certificate, or its authority's, has expired")
+    start = trial.company.start("aachen", "site", "start", site, "--once", "--grace", "0")
+    trial.until("the site gives up", lambda: start.ended() is not None)
+    assert start.finish() == 1
+    assert start.said("was not accepted (certificate has expired)")
 
 
 def _hold_back(trial: Trial, run: str, round_: int) -> None:

@@ -1,7 +1,6 @@
 """The site worker: owns a site's data, its learner and what stays there. DESIGN: the trust boundary of the project.
 
-In simulation it lives in the process of Flower's actors; at a hospital the same class serves a daemon. It knows nothing
-of Flower.
+In simulation it lives in Flower's actors, at a hospital in a daemon. It knows nothing of Flower.
 """
 
 from __future__ import annotations
@@ -186,6 +185,7 @@ class SiteWorker:
 
     @property
     def repeated(self) -> RepeatedVisits:
+        """What this site has answered before."""
         return RepeatedVisits(self.config, self.store)
 
     def _enter_visit(self, request: VisitRequest) -> None:

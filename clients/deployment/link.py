@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 from flwr.app import ConfigRecord, RecordDict
 
+from clients.deployment.local_http import local_client
 from clients.deployment.other_code import Told
 from fedmedpeft import __version__
 from fedmedpeft.exchange import Refusal, SiteError
@@ -69,8 +70,7 @@ class SiteLink:
     def _post(self, kind: str, packed: bytes, number: int) -> httpx.Response:
         deadline = time.monotonic() + self.patience
         headers = {VERSION: __version__, TRY: str(number)}
-        transport = httpx.HTTPTransport(uds=str(self.socket))
-        with httpx.Client(transport=transport, timeout=httpx.Timeout(None, connect=10.0), trust_env=False) as client:
+        with local_client(httpx.Timeout(None, connect=10.0), self.socket) as client:
             while True:
                 try:
                     return client.post(f"http://site/v1/{kind}", content=packed, headers=headers)
@@ -92,8 +92,7 @@ class SiteLink:
 def tell_of_refusal(socket: Path, told: Told) -> None:
     """Have the worker note what was refused before it was asked. Where it cannot be told, that is all that is lost."""
     try:
-        transport = httpx.HTTPTransport(uds=str(socket))
-        with httpx.Client(transport=transport, timeout=_PATIENCE, trust_env=False) as client:
+        with local_client(_PATIENCE, socket) as client:
             client.post(f"http://site{REFUSED_ELSEWHERE}", content=told.model_dump_json()).raise_for_status()
     except Exception as error:
         _log.warning("The refusal is not in the audit log: the worker could not be told (%s).", type(error).__name__)

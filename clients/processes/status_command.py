@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,18 +77,8 @@ def read_status(file: Path) -> SiteStatus:
 
 def show_status(status: SiteStatus, *, as_json: bool) -> None:
     if as_json:
-        names = (
-            "site",
-            "server",
-            "started",
-            "worker",
-            "processes",
-            "connected",
-            "epsilon",
-            "audit_lines",
-            "audit_hash",
-        )
-        typer.echo(json.dumps({name.replace("_", "-"): getattr(status, name) for name in names}, indent=2))
+        content = {name.replace("_", "-"): value for name, value in asdict(status).items()}
+        typer.echo(json.dumps(content, indent=2))
         return
     state = "started" if status.started else "not started (`fedmedpeft site start`)"
     rows = [[name, *_row(process)] for name, process in status.processes.items()]

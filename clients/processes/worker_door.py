@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
 import httpx
+
+from clients.deployment.local_http import local_client
 
 _PATIENCE = 2.0
 
@@ -19,14 +19,11 @@ def worker_is_up(socket: Path) -> bool:
 
 def supernode_is_up(port: int) -> bool:
     """Whether Flower's SuperNode answers on that port of this machine; one that hangs still listens."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
     try:
-        connection.request("GET", "/health")
-        return connection.getresponse().status == HTTPStatus.OK
-    except (HTTPException, OSError):
+        with local_client(_PATIENCE) as client:
+            return client.get(f"http://127.0.0.1:{port}/health").status_code == httpx.codes.OK
+    except (httpx.HTTPError, OSError):
         return False
-    finally:
-        connection.close()
 
 
 def worker_status(socket: Path) -> dict[str, Any] | None:
@@ -36,9 +33,7 @@ def worker_status(socket: Path) -> dict[str, Any] | None:
 
 def _get(socket: Path, what: str) -> dict[str, Any] | None:
     try:
-        # There is no TLS on a socket; making ready for it would take longer than all the rest.
-        transport = httpx.HTTPTransport(uds=str(socket), verify=False)
-        with httpx.Client(transport=transport, timeout=_PATIENCE, trust_env=False) as client:
+        with local_client(_PATIENCE, socket) as client:
             answer = client.get(f"http://site/v1/{what}")
             content = answer.json() if answer.status_code == httpx.codes.OK else None
             return content if isinstance(content, dict) else None

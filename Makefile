@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/fedmedpeft run --rounds 6
 
 test: $(VENV)/.installed-test
-	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 faults: $(VENV)/.installed-test
 	FEDMEDPEFT_NIGHTLY=1 $(VENV)/bin/python -m pytest --durations=0 tests/deployment

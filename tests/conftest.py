@@ -20,6 +20,12 @@ from tests.tiny_resnet import save_resnet
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first: with several processes none of them is left to run one at the end by itself."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(autouse=True)
 def _umask() -> Iterator[None]:
     """`site start` and `server start` narrow this process's; a later test must not find its files closed to others."""
